@@ -1,0 +1,282 @@
+"""The engine: loaded models behind one door, from start to drain."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+
+from xlstmd.engine.batcher import Batcher
+from xlstmd.engine.lane import Clock, Lane, ThreadLane
+from xlstmd.engine.settings import EngineSettings
+from xlstmd.engine.tasks import ForecastModel, ForecastResult, ForecastTask
+from xlstmd.engine.telemetry import EngineTelemetry, LaneTelemetry
+from xlstmd.errors import ConfigError, EngineStopped, ModelNotFound, XlstmdError
+
+logger = logging.getLogger(__name__)
+
+WATCH_S: Final = 0.25
+LANE_STOP_S: Final = 1.0
+MISSED_CANARIES: Final = 3
+
+# What a stopped engine tells callers to wait: about a restart.
+RESTART_S: Final = 5.0
+
+CANARY_POINTS: Final = 64
+
+
+class Phase(StrEnum):
+    """Where the engine is in its life; it only goes forward."""
+
+    LOADING = "loading"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """How one model fares.
+
+    Args:
+      model: identity, `name@version`.
+      is_up: its lane's worker lives and gives signs.
+      is_fresh: it computed something well within the last three canary intervals.
+      heartbeat_age_s: since the worker's last sign.
+      canary_age_s: since the last success.
+      queued_series: series of unfinished tasks.
+    """
+
+    model: str
+    is_up: bool
+    is_fresh: bool
+    heartbeat_age_s: float
+    canary_age_s: float
+    queued_series: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """The state of the engine at one moment.
+
+    Args:
+      phase: see `Phase`.
+      models: one entry for each model.
+    """
+
+    phase: Phase
+    models: tuple[ModelStatus, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new tasks are taken and every model can compute."""
+        well = all(model.is_up and model.is_fresh for model in self.models)
+        return self.phase is Phase.RUNNING and well
+
+
+class Engine:
+    """Takes tasks for the loaded models and answers them in batches.
+
+    All methods belong to one event loop, from `start` to the end of `drain`.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ForecastModel],
+        settings: EngineSettings,
+        *,
+        make_lane: Callable[[ForecastModel], Lane] | None = None,
+        clock: Clock = time.monotonic,
+        telemetry: EngineTelemetry | None = None,
+    ) -> None:
+        """Prepares a lane for every model.
+
+        Args:
+          models: by name.
+          settings: bounds.
+          make_lane: gives the lane of a model; by default a thread of this process.
+          clock: monotonic seconds.
+          telemetry: metric families; by default in a new registry.
+
+        Raises:
+          ConfigError: no model, or the default model is not among them.
+        """
+        if not models:
+            raise ConfigError("models: expected at least one, got none")
+        if settings.default_model is not None and settings.default_model not in models:
+            known = ", ".join(sorted(models))
+            raise ConfigError(
+                f"default_model: expected one of {known}, got {settings.default_model}"
+            )
+        self.settings = settings
+        self.telemetry = telemetry or EngineTelemetry()
+        self._clock = clock
+        self._phase = Phase.LOADING
+        self._default = settings.default_model or next(iter(models))
+        make = make_lane or (lambda model: ThreadLane(model, clock=clock))
+        self._batchers = {
+            name: Batcher(
+                model,
+                make(model),
+                settings,
+                LaneTelemetry(self.telemetry, model.name, model.version),
+                clock=clock,
+            )
+            for name, model in models.items()
+        }
+        self._names = {name: name for name in models}
+        self._names |= {model.identity: name for name, model in models.items()}
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the engine is in its life."""
+        return self._phase
+
+    @property
+    def default_model(self) -> str:
+        """Identity of the model for tasks that name none."""
+        return self._batchers[self._default].model.identity
+
+    def describe_models(self) -> list[dict[str, Any]]:
+        """Gives what every model says about itself, and which one is the default."""
+        return [
+            {
+                **batcher.model.describe(),
+                "model": batcher.model.identity,
+                "default": name == self._default,
+            }
+            for name, batcher in self._batchers.items()
+        ]
+
+    def find_model(self, name: str | None) -> str:
+        """Gives the identity of the model that a task with this name would go to.
+
+        Raises:
+          ModelNotFound: no model of that name or identity is loaded.
+        """
+        return self._batcher(name).model.identity
+
+    async def start(self) -> None:
+        """Starts the lanes and lets every model forecast once; then tasks are taken.
+
+        Raises:
+          XlstmdError: a model cannot forecast; whatever else it raises comes through too.
+        """
+        for batcher in self._batchers.values():
+            batcher.start()
+        for batcher in self._batchers.values():
+            started = self._clock()
+            await batcher.warm_up(canary_task())
+            logger.info(
+                "model ready",
+                extra={
+                    "model": batcher.model.identity,
+                    "warm_up_ms": round(1000.0 * (self._clock() - started), 1),
+                },
+            )
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="engine watch")
+        if self._phase is Phase.LOADING:
+            self._phase = Phase.RUNNING
+
+    async def submit(self, task: ForecastTask) -> ForecastResult:
+        """Answers a task; see `Batcher.submit` for what it raises besides.
+
+        Raises:
+          EngineStopped: the engine does not run yet or no longer.
+          ModelNotFound: the task names a model that is not loaded.
+        """
+        if self._phase is not Phase.RUNNING:
+            raise self._stopped()
+        return await self._batcher(task.model).submit(task)
+
+    def status(self) -> EngineStatus:
+        """Gives the state at this moment."""
+        limit = MISSED_CANARIES * self.settings.canary_interval_s
+        return EngineStatus(
+            phase=self._phase,
+            models=tuple(
+                ModelStatus(
+                    model=batcher.model.identity,
+                    is_up=batcher.is_up,
+                    is_fresh=batcher.idle_s <= limit,
+                    heartbeat_age_s=batcher.lane.heartbeat_age_s,
+                    canary_age_s=batcher.idle_s,
+                    queued_series=batcher.waiting_rows,
+                )
+                for batcher in self._batchers.values()
+            ),
+        )
+
+    async def drain(self, timeout_s: float) -> None:
+        """Takes no more tasks, finishes the accepted ones, stops.
+
+        Args:
+          timeout_s: accepted tasks that are unfinished by then fail with `EngineStopped`.
+        """
+        if self._phase in (Phase.DRAINING, Phase.STOPPED):
+            await self._until_empty()
+            return
+        self._phase = Phase.DRAINING
+        try:
+            await asyncio.wait_for(self._until_empty(), timeout_s)
+        except TimeoutError:
+            logger.warning("drain ran out of time", extra={"timeout_s": timeout_s})
+            for batcher in self._batchers.values():
+                batcher.fail_all(self._stopped)
+            await self._until_empty()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await asyncio.gather(*(batcher.stop(LANE_STOP_S) for batcher in self._batchers.values()))
+        self._phase = Phase.STOPPED
+
+    def check_lanes(self) -> None:
+        """Fails the tasks of lanes that are down; runs four times a second by itself."""
+        for batcher in self._batchers.values():
+            batcher.check_lane()
+
+    async def run_canaries(self) -> None:
+        """Lets every model that had nothing to do for an interval forecast a small series."""
+        for batcher in self._batchers.values():
+            if batcher.is_up and batcher.idle_s >= self.settings.canary_interval_s:
+                try:
+                    await batcher.submit(canary_task(deadline_s=self.settings.canary_interval_s))
+                except XlstmdError as error:
+                    logger.warning(
+                        "canary failed",
+                        extra={"model": batcher.model.identity, "error": str(error)},
+                    )
+
+    async def _watch(self) -> None:
+        canaries: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self.check_lanes()
+                if canaries is None or canaries.done():
+                    canaries = asyncio.get_running_loop().create_task(self.run_canaries())
+                await asyncio.sleep(WATCH_S)
+        finally:
+            if canaries is not None:
+                canaries.cancel()
+
+    async def _until_empty(self) -> None:
+        await asyncio.gather(*(batcher.until_empty() for batcher in self._batchers.values()))
+
+    def _batcher(self, name: str | None) -> Batcher:
+        known = self._default if name is None else self._names.get(name)
+        if known is None:
+            raise ModelNotFound(str(name), tuple(self._batchers))
+        return self._batchers[known]
+
+    def _stopped(self) -> EngineStopped:
+        return EngineStopped(f"the engine is {self._phase}", retry_after_s=RESTART_S)
+
+
+def canary_task(deadline_s: float | None = None) -> ForecastTask:
+    """Gives a small task that every healthy model can do."""
+    series = 10.0 + np.sin(np.arange(CANARY_POINTS) / 3.0)
+    return ForecastTask(histories=(series,), horizon=1, deadline_s=deadline_s)

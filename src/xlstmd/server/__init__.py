@@ -1,0 +1,1 @@
+"""How the engine is reached: HTTP, its limits, its pages. Knows no model."""

@@ -1,0 +1,147 @@
+"""The outermost layer: ids, `Host` and `Origin`, headers, access log and metrics of every request."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, Final
+
+from xlstmd.server import problems
+from xlstmd.server.exchange import Exchange
+from xlstmd.server.security import ANSWER_POLICY, HEADERS, HostCheck
+from xlstmd.server.telemetry import ServerTelemetry
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("xlstmd.access")
+
+# How long the rest of a refused body is read and thrown away, so that a client that is still
+# sending can read the refusal before the connection is closed.
+LINGER_S: Final = 1.0
+
+
+class Gate:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, hosts: HostCheck, telemetry: ServerTelemetry) -> None:
+        """Wraps an application."""
+        self.app = app
+        self.in_flight = 0
+        self._hosts = hosts
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request; passes the lifespan through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        exchange = Exchange.begin(scope, headers)
+        incoming = Incoming(receive, headers)
+        outgoing = Outgoing(send, incoming, exchange)
+        self.in_flight += 1
+        try:
+            await self._handle(scope, headers, incoming, outgoing, exchange)
+        finally:
+            self.in_flight -= 1
+            self._telemetry.finish(exchange)
+            access.info("request", extra=exchange.log_fields())
+
+    async def _handle(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        incoming: "Incoming",
+        outgoing: "Outgoing",
+        exchange: Exchange,
+    ) -> None:
+        try:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            self._hosts.check(scope["method"], hosts, headers.get(b"origin"))
+            if scope["method"] == "HEAD":
+                # The server below keeps back the body of an answer to HEAD.
+                scope = {**scope, "method": "GET"}
+            await self.app(scope, incoming.receive, outgoing.send)
+        except Exception as error:
+            if outgoing.has_started:
+                raise
+            if not isinstance(error, problems.Problem):
+                logger.exception("request failed", extra={"request_id": exchange.request_id})
+            await send_problem(outgoing.send, problems.to_problem(error), exchange)
+
+
+class Incoming:
+    """The receiving side; knows whether a body is still on its way."""
+
+    def __init__(self, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        """Reads from the headers whether there is a body at all."""
+        self._receive = receive
+        length = headers.get(b"content-length", b"0")
+        self.is_pending = length.strip() != b"0" or b"transfer-encoding" in headers
+
+    async def receive(self) -> Message:
+        """Gives the next message."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self.is_pending = False
+        return message
+
+    async def discard(self) -> None:
+        """Throws away what is left of the body, for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while self.is_pending:
+                    await self.receive()
+
+
+class Outgoing:
+    """The sending side; adds headers, and closes the connection of a body that nobody read."""
+
+    def __init__(self, send: Send, incoming: Incoming, exchange: Exchange) -> None:
+        """Wraps a send function."""
+        self.has_started = False
+        self._send = send
+        self._incoming = incoming
+        self._exchange = exchange
+
+    async def send(self, message: Message) -> None:
+        """Sends a message."""
+        if message["type"] == "http.response.start":
+            self.has_started = True
+            self._exchange.status = message["status"]
+            await self._send({**message, "headers": self._headers(message.get("headers", []))})
+            return
+        if self._incoming.is_pending and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._incoming.discard()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    def _headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        names = {name.lower() for name, _ in given}
+        added = [(b"x-request-id", self._exchange.request_id.encode()), *HEADERS]
+        if b"content-security-policy" not in names:
+            added.append((b"content-security-policy", ANSWER_POLICY.encode()))
+        if b"cache-control" not in names:
+            added.append((b"cache-control", b"no-store"))
+        if self._incoming.is_pending:
+            added.append((b"connection", b"close"))
+        return [*given, *added]
+
+
+async def send_problem(send: Send, problem: problems.Problem, exchange: Exchange) -> None:
+    """Answers with a problem document."""
+    exchange.outcome = problem.code
+    body = problems.encode_problem(problem, exchange.request_id)
+    headers = [
+        (b"content-type", problems.MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

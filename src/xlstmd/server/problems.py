@@ -1,0 +1,160 @@
+"""Errors on the wire: one table from error class to status and code, and the document."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from xlstmd.errors import (
+    BackendUnavailable,
+    CheckpointError,
+    ConfigError,
+    DeadlineExceeded,
+    EngineStopped,
+    InputError,
+    LaneDown,
+    LimitError,
+    ModelFailed,
+    ModelNotFound,
+    Overloaded,
+    XlstmdError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+# The most specific class of an error decides; `InputError` carries its own code.
+TABLE: Final[Mapping[type[XlstmdError], tuple[int, str]]] = {
+    InputError: (422, "out_of_range"),
+    LimitError: (413, "too_many_items"),
+    ModelNotFound: (404, "model_unknown"),
+    ModelFailed: (500, "internal"),
+    Overloaded: (503, "overloaded"),
+    DeadlineExceeded: (504, "deadline_exceeded"),
+    LaneDown: (503, "lane_down"),
+    EngineStopped: (503, "draining"),
+    # These belong to the start; one that comes through a request is a fault of ours.
+    ConfigError: (500, "internal"),
+    CheckpointError: (500, "internal"),
+    BackendUnavailable: (500, "internal"),
+}
+
+TITLES: Final = {
+    400: "Malformed request",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    408: "Request timed out",
+    413: "Request too large",
+    415: "Unsupported media type",
+    422: "Unprocessable input",
+    500: "Internal error",
+    503: "Unavailable",
+    504: "Deadline exceeded",
+}
+
+
+class Problem(Exception):
+    """A request that HTTP itself makes us refuse; everything else is an `XlstmdError`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keeps what the document says.
+
+        Args:
+          status: HTTP status.
+          code: stable word of the wire contract.
+          detail: one sentence for people.
+          field: path of the offending value.
+          expected: what would have been accepted.
+          got: what came.
+          headers: to be sent along.
+        """
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.expected = expected
+        self.got = got
+        self.headers = dict(headers or {})
+
+
+class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """RFC 9457, with the code, the parts of the sentence and the request's id."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    field: str | None = None
+    expected: str | None = None
+    got: str | None = None
+
+
+def refused(field: str, expected: str, got: str, *, code: str) -> Problem:
+    """Gives the 422 for a field, in the words that `InputError` uses."""
+    detail = f"{field}: expected {expected}, got {got}"
+    return Problem(422, code, detail, field=field, expected=expected, got=got)
+
+
+def find_row(kind: type[BaseException]) -> tuple[int, str]:
+    """Gives status and code for an error class, by its nearest ancestor in the table."""
+    for ancestor in kind.__mro__:
+        if ancestor in TABLE:
+            return TABLE[ancestor]  # type: ignore[index]
+    return 500, "internal"
+
+
+def to_problem(error: BaseException) -> Problem:
+    """Turns any error into what may be told; nothing of an unknown one is."""
+    if isinstance(error, Problem):
+        return error
+    status, code = find_row(type(error))
+    if isinstance(error, InputError):
+        return Problem(
+            status,
+            error.code,
+            str(error),
+            field=error.field,
+            expected=error.expected,
+            got=error.got,
+        )
+    if isinstance(error, ModelFailed):
+        return Problem(status, code, f"internal error: {error}", field=error.field)
+    if status == 500:
+        return Problem(status, code, "internal error; the log has it under this request_id")
+    headers = {}
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+    return Problem(status, code, str(error), headers=headers)
+
+
+def encode_problem(problem: Problem, request_id: str) -> bytes:
+    """Writes the document as JSON."""
+    return msgspec.json.encode(
+        ProblemDocument(
+            type="about:blank",
+            title=TITLES.get(problem.status, "Error"),
+            status=problem.status,
+            code=problem.code,
+            detail=problem.detail,
+            field=problem.field,
+            expected=problem.expected,
+            got=problem.got,
+            request_id=request_id,
+        )
+    )

@@ -1,0 +1,1 @@
+"""Synthetic series: one file per family, mixed by `mixture.generate`."""
