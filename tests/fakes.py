@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from xlstmd.models.forecaster import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast
 
 POISON = 666.0
 NAN_MAKER = 777.0

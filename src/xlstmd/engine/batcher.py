@@ -24,7 +24,7 @@ from xlstmd.errors import (
     ModelFailed,
     Overloaded,
 )
-from xlstmd.models.forecaster import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xlstmd.engine.tasks import FloatArray, ForecastResult, ForecastTask
-from xlstmd.models.forecaster import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast
 
 MS_PER_S = 1000.0
 

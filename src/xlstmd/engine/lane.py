@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from xlstmd.engine.tasks import FloatArray, ForecastModel
 from xlstmd.errors import LaneDown
-from xlstmd.models.forecaster import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast
 
 Clock = Callable[[], float]
 

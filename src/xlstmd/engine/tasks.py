@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import InputError, ShapeError
-from xlstmd.models.forecaster import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast
 
 FloatArray = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-
+"""How operations are arranged: layers, blocks, backbone. State in, state out at every level."""

@@ -28,6 +28,8 @@ from xlstmd.shapes import (
     StepMask,
 )
 
+init = SLSTMState.zeros
+
 
 def step(
     preacts: SLSTMPreactsStep,
@@ -96,10 +98,9 @@ def sequence(
     for t in range(preacts.shape[1]):
         if reset is not None:
             rows = reset[:, t].view(-1, 1, 1)
-            state = SLSTMState(
-                *(torch.where(rows, torch.zeros_like(x), x) for x in state[:3]),
-                torch.where(rows, torch.full_like(state.stabilizer, STABILIZER_START), state[3]),
-            )
+            h, c, n = (torch.where(rows, torch.zeros_like(x), x) for x in state[:3])
+            m = state.stabilizer
+            state = SLSTMState(h, c, n, torch.where(rows, torch.full_like(m, STABILIZER_START), m))
         h, state = step(
             preacts[:, t],
             recurrent,

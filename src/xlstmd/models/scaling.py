@@ -1,0 +1,150 @@
+"""The scale of a series, frozen at moments that depend on its history alone. NumPy only.
+
+A forecast of a series must not depend on whether it was fed whole or point by point, and a scale
+that follows every point costs accuracy (docs/decisions/0002). So mean and deviation are frozen and
+renewed only
+
+- with each point up to 32, later when the points since the last renewal have doubled the series,
+  and at the latest after half a context;
+- before that, when 1/16 has been added and the running mean or deviation has drifted.
+
+At a renewal everything before the last `context_length` points is forgotten; the points from there
+on are encoded again with the new scale. The cost per point is constant on average, the bytes are
+bounded, and the result is a function of the history alone.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DENSE: Final = 32
+RENEW_SHARE: Final = 1.0 / 16.0
+MEAN_DRIFT: Final = 0.1
+DEVIATION_DRIFT: Final = 0.1
+
+# Below this share of its values' size a deviation is rounding, and the series constant.
+_ROUNDING: Final = 1e-12
+
+
+class ScaledContext:
+    """The points since the start of the present context, with the scale that is frozen for them.
+
+    Attributes:
+      points: since the start; the first one is observed. NaN = missing.
+      mean: of the points up to the last renewal.
+      deviation: likewise; 0 for a constant series.
+      observed: points since the first observed one ever.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        """Starts without a point.
+
+        Args:
+          context_length: points that are kept at a renewal.
+        """
+        self.context_length = context_length
+        self.points: Floats = np.empty(0)
+        self.mean = 0.0
+        self.deviation = 0.0
+        self.observed = 0
+        self._anchor = 0
+        self._count = 0.0
+        self._sum = 0.0
+        self._squares = 0.0
+
+    def extend(self, values: Floats) -> bool:
+        """Takes in points; says whether the scale was renewed.
+
+        Args:
+          values: in time order, NaN = missing. Missing points before the first observed one do
+            not count.
+        """
+        if not len(self.points):
+            known = np.flatnonzero(~np.isnan(values))
+            if not len(known):
+                return False
+            values = values[known[0] :]
+        self.observed += len(values)
+        seen = len(self.points)
+        points = np.concatenate([self.points, values])
+        renewed = False
+        while seen < len(points):
+            moment = self._next_renewal(points, seen)
+            if moment is None:
+                break
+            points = points[max(moment - self.context_length, 0) :]
+            seen = min(moment, self.context_length)
+            self._renew(points[:seen])
+            renewed = True
+        self.points = points if points.base is None else points.copy()
+        return renewed
+
+    def scaled(self) -> Floats:
+        """Gives the points in units of the scale, NaN = missing."""
+        if self.deviation == 0.0:
+            return np.where(np.isnan(self.points), np.nan, 0.0)
+        return np.clip((self.points - self.mean) / self.deviation, -1e4, 1e4)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept at most."""
+        longest = self.context_length + self.context_length // 2
+        return longest * self.points.itemsize + 7 * 8
+
+    def _renew(self, points: Floats) -> None:
+        known = points[~np.isnan(points)]
+        self._anchor = len(points)
+        self._count, self._sum, self._squares = float(len(known)), 0.0, float(len(known))
+        if not len(known):
+            # Nothing but missing points for a whole context: the old scale is the best there is.
+            return
+        # Around the first value and in units of the largest distance: no digit is lost to a high
+        # level, and nothing overflows.
+        around = known[0]
+        away = known - around
+        size = float(np.abs(away).max())
+        if size <= _ROUNDING * abs(around):
+            self.mean, self.deviation = float(around), 0.0
+        else:
+            away = away / size
+            self.mean = float(around + size * away.mean())
+            self.deviation = float(size * away.std())
+
+    def _next_renewal(self, points: Floats, seen: int) -> int | None:
+        """Gives how many points there are at the next renewal; None when it lies beyond them."""
+        anchor = self._anchor
+        if anchor < DENSE:
+            # Each of the first points renews; only the last of those renewals matters.
+            return min(len(points), DENSE)
+        forced = anchor + min(anchor, self.context_length // 2)
+        until = min(forced, len(points))
+        drifted = self._drifted(points[seen:until])
+        gap = 1 if self.deviation == 0.0 else max(1, int(anchor * RENEW_SHARE))
+        drifted[: max(anchor + gap - 1 - seen, 0)] = False
+        if drifted.any():
+            return seen + 1 + int(drifted.argmax())
+        return forced if forced <= len(points) else None
+
+    def _drifted(self, fresh: Floats) -> NDArray[np.bool_]:
+        """Says for each fresh point whether the scale has drifted by then; adds them to the sums.
+
+        Sums run from point to point, so that feeding singly rounds like feeding at once.
+        """
+        known = ~np.isnan(fresh)
+        unit = self.deviation if self.deviation > 0.0 else 1.0
+        away = np.clip(np.where(known, (fresh - self.mean) / unit, 0.0), -1e9, 1e9)
+        count = np.cumsum(np.concatenate([[self._count], known]))[1:]
+        total = np.cumsum(np.concatenate([[self._sum], away]))[1:]
+        squares = np.cumsum(np.concatenate([[self._squares], away * away]))[1:]
+        self._count, self._sum, self._squares = count[-1], total[-1], squares[-1]
+        if self.deviation == 0.0:
+            return known & (fresh != self.mean)
+        mean = total / np.maximum(count, 1.0)
+        deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1.0) - mean * mean, 0.0))
+        off: NDArray[np.bool_] = (np.abs(mean) > MEAN_DRIFT) | (
+            np.abs(deviation - 1.0) > DEVIATION_DRIFT
+        )
+        return off
