@@ -1,4 +1,4 @@
-"""The outermost layer: ids, `Host` and `Origin`, headers, access log and metrics of every request."""
+"""The outermost layer: ids, `Host` and `Origin`, headers, log and metrics of every request."""
 
 import asyncio
 import logging
@@ -70,9 +70,10 @@ class Gate:
         except Exception as error:
             if outgoing.has_started:
                 raise
-            if not isinstance(error, problems.Problem):
+            problem = problems.to_problem(error)
+            if problem.status == problems.INTERNAL:
                 logger.exception("request failed", extra={"request_id": exchange.request_id})
-            await send_problem(outgoing.send, problems.to_problem(error), exchange)
+            await send_problem(outgoing.send, problem, exchange)
 
 
 class Incoming:

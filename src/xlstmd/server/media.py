@@ -55,8 +55,8 @@ def answer_media(accept: str, request: Media) -> Media:
     """
     if not accept.strip():
         return request
-    weights = {media: 0.0 for media in Media}
-    ranks = {media: -1 for media in Media}
+    weights = dict.fromkeys(Media, 0.0)
+    ranks = dict.fromkeys(Media, -1)
     for entry in accept.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         weight = _weight(parameters)
@@ -88,6 +88,4 @@ def _weight(parameters: list[str]) -> float:
 def _unsupported(header: str, expected: str, got: str) -> Problem:
     shown = got[:100]
     detail = f"{header}: expected {expected}, got {shown}"
-    return Problem(
-        415, "unsupported_media", detail, field=header, expected=expected, got=shown
-    )
+    return Problem(415, "unsupported_media", detail, field=header, expected=expected, got=shown)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from xlstmd.engine.engine import RESTART_S, Phase
 from xlstmd.errors import (
     BackendUnavailable,
     CheckpointError,
@@ -22,6 +23,9 @@ from xlstmd.errors import (
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+INTERNAL: Final = 500
+LOADING_RETRY_S: Final = 1.0
 
 # The most specific class of an error decides; `InputError` carries its own code.
 TABLE: Final[Mapping[type[XlstmdError], tuple[int, str]]] = {
@@ -91,7 +95,10 @@ class Problem(Exception):
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """RFC 9457, with the code, the parts of the sentence and the request's id."""
+    """RFC 9457, with the code, the parts of the sentence and the request's id.
+
+    `state_advanced` says whether the request has moved a stream in spite of its failure.
+    """
 
     type: str
     title: str
@@ -99,6 +106,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
     code: str
     detail: str
     request_id: str
+    state_advanced: bool
     field: str | None = None
     expected: str | None = None
     got: str | None = None
@@ -110,12 +118,35 @@ def refused(field: str, expected: str, got: str, *, code: str) -> Problem:
     return Problem(422, code, detail, field=field, expected=expected, got=got)
 
 
+def method_not_allowed(method: str, allowed: str) -> Problem:
+    """Gives the 405 of a route."""
+    detail = f"method: expected {allowed}, got {method}"
+    return Problem(
+        405,
+        "method_not_allowed",
+        detail,
+        field="method",
+        expected=allowed,
+        got=method,
+        headers={"allow": allowed},
+    )
+
+
+def not_running(phase: Phase) -> Problem:
+    """Gives the 503 of a daemon that is loading or draining."""
+    code, retry_after_s = (
+        ("loading", LOADING_RETRY_S) if phase is Phase.LOADING else ("draining", RESTART_S)
+    )
+    headers = {"retry-after": str(math.ceil(retry_after_s))}
+    return Problem(503, code, f"the engine is {phase}", headers=headers)
+
+
 def find_row(kind: type[BaseException]) -> tuple[int, str]:
     """Gives status and code for an error class, by its nearest ancestor in the table."""
     for ancestor in kind.__mro__:
         if ancestor in TABLE:
-            return TABLE[ancestor]  # type: ignore[index]
-    return 500, "internal"
+            return TABLE[ancestor]
+    return INTERNAL, "internal"
 
 
 def to_problem(error: BaseException) -> Problem:
@@ -134,7 +165,7 @@ def to_problem(error: BaseException) -> Problem:
         )
     if isinstance(error, ModelFailed):
         return Problem(status, code, f"internal error: {error}", field=error.field)
-    if status == 500:
+    if status == INTERNAL:
         return Problem(status, code, "internal error; the log has it under this request_id")
     headers = {}
     retry_after_s = getattr(error, "retry_after_s", None)
@@ -156,5 +187,6 @@ def encode_problem(problem: Problem, request_id: str) -> bytes:
             expected=problem.expected,
             got=problem.got,
             request_id=request_id,
+            state_advanced=False,
         )
     )

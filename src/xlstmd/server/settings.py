@@ -18,6 +18,9 @@ CONFIG_VARIABLE: Final = "XLSTMD_CONFIG"
 # Variables with the prefix that other parts read.
 FOREIGN_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "XLSTMD_STATE_DIR", "XLSTMD_DATA"})
 
+# Where the defaults of the engine's bounds come from.
+ENGINE: Final = EngineSettings()
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -32,6 +35,7 @@ class Settings:
       allowed_hosts: further names that `Host` and `Origin` may carry, for a proxy in front.
       log_level: of the daemon's own messages and its access log.
       max_body_bytes: of a request.
+      max_pending_body_bytes: of all requests that are being read or decoded.
       max_series: of a request.
       max_points: observed points of a request.
       max_horizon: points to forecast.
@@ -58,6 +62,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"
     max_body_bytes: int = 16_000_000
+    max_pending_body_bytes: int = 256_000_000
     max_series: int = 10_000
     max_points: int = 1_000_000
     max_horizon: int = 10_000
@@ -70,12 +75,12 @@ class Settings:
     keep_alive_s: float = 30.0
     max_deadline_s: float = 300.0
     drain_timeout_s: float = 30.0
-    max_queue_rows: int = EngineSettings.max_queue_rows
-    max_queue_bytes: int = EngineSettings.max_queue_bytes
-    max_batch_rows: int = EngineSettings.max_batch_rows
-    max_batch_points: int = EngineSettings.max_batch_points
-    lane_timeout_s: float = EngineSettings.lane_timeout_s
-    canary_interval_s: float = EngineSettings.canary_interval_s
+    max_queue_rows: int = ENGINE.max_queue_rows
+    max_queue_bytes: int = ENGINE.max_queue_bytes
+    max_batch_rows: int = ENGINE.max_batch_rows
+    max_batch_points: int = ENGINE.max_batch_points
+    lane_timeout_s: float = ENGINE.lane_timeout_s
+    canary_interval_s: float = ENGINE.canary_interval_s
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work, and an address that others could reach."""

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -54,22 +56,23 @@ class ServerTelemetry:
         self.requests.labels(exchange.endpoint, name, version, exchange.outcome).inc()
         self.request_seconds.labels(exchange.endpoint).observe(exchange.elapsed_s)
 
-    async def watch_loop(self) -> None:
-        """Measures the event loop's lag until cancelled."""
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Measures the running event loop and the collector while the context lasts."""
+        lag = asyncio.get_running_loop().create_task(self._watch_loop(), name="loop lag")
+        gc.callbacks.append(self._on_gc)
+        try:
+            yield
+        finally:
+            gc.callbacks.remove(self._on_gc)
+            lag.cancel()
+
+    async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
             self.loop_lag.observe(max(0.0, loop.time() - due))
-
-    def watch_gc(self) -> None:
-        """Starts measuring collections."""
-        gc.callbacks.append(self._on_gc)
-
-    def unwatch_gc(self) -> None:
-        """Stops measuring collections."""
-        if self._on_gc in gc.callbacks:
-            gc.callbacks.remove(self._on_gc)
 
     def _on_gc(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":

@@ -1,1 +1,16 @@
+"""The causal depthwise convolution: all its implementations, best first, the definition last."""
 
+from xlstmd.ops.selection import Implementation, full_precision_only
+
+IMPLEMENTATIONS = (
+    Implementation(
+        name="vectorized",
+        module="xlstmd.ops.conv.vectorized",
+        refuses=full_precision_only,
+    ),
+    Implementation(
+        name="reference",
+        module="xlstmd.ops.conv.reference",
+        refuses=full_precision_only,
+    ),
+)

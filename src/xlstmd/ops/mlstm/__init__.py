@@ -1,1 +1,21 @@
+"""The matrix memory: all its implementations, best first, the definition last."""
 
+from xlstmd.ops.selection import Implementation, full_precision_only
+
+IMPLEMENTATIONS = (
+    Implementation(
+        name="chunkwise",
+        module="xlstmd.ops.mlstm.chunkwise",
+        refuses=full_precision_only,
+    ),
+    Implementation(
+        name="parallel",
+        module="xlstmd.ops.mlstm.parallel",
+        refuses=full_precision_only,
+    ),
+    Implementation(
+        name="reference",
+        module="xlstmd.ops.mlstm.reference",
+        refuses=full_precision_only,
+    ),
+)

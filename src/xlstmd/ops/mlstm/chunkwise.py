@@ -6,12 +6,15 @@ parallel form with the memory passed in.
 
 import torch
 
-from xlstmd.ops.mlstm import parallel
+from xlstmd.ops.mlstm import parallel, reference
 from xlstmd.ops.mlstm.options import MLSTMOptions
 from xlstmd.ops.state import MLSTMState
 from xlstmd.shapes import GatePreacts, Queries, StepMask, Values
 
 CHUNK_LENGTH = 64
+
+init = MLSTMState.zeros
+step = reference.step
 
 
 def sequence(

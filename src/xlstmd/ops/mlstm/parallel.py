@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from xlstmd.ops.gates import hold_invalid, log_forget, soft_cap
+from xlstmd.ops.mlstm import reference
 from xlstmd.ops.mlstm.options import MLSTMOptions
-from xlstmd.ops.mlstm.reference import denominator
+from xlstmd.ops.mlstm.reference import denominator, stabilizer
 from xlstmd.ops.state import MLSTMState
 from xlstmd.shapes import GatePreacts, Queries, StepMask, Values
+
+init = MLSTMState.zeros
+step = reference.step
 
 
 def sequence(
@@ -29,8 +33,7 @@ def sequence(
     valid: StepMask | None = None,
 ) -> tuple[Values, MLSTMState]:
     """Runs the matrix memory over a sequence; arguments and result as in the reference."""
-    T = q.shape[2]
-    if T == 0:
+    if q.shape[2] == 0:
         return torch.zeros_like(v), state
     C0, n0, m0 = state
     log_i, log_f = hold_invalid(
@@ -39,20 +42,9 @@ def sequence(
         None if valid is None else valid.unsqueeze(1),
     )
     q = q / math.sqrt(q.shape[-1])
-    causal = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()
-    log_decay = (log_f.unsqueeze(-1) * causal.tril(-1)).cumsum(-2)  # [B, H, T, T]
-    if reset is None:
-        visible = causal
-        carried = m0.unsqueeze(-1) + log_f.cumsum(-1)  # [B, H, T]
-        first = None
-    else:
-        segment = reset.long().cumsum(-1)
-        visible = (causal & (segment.unsqueeze(-1) == segment.unsqueeze(-2))).unsqueeze(1)
-        first = (segment == 0).unsqueeze(1)  # still the segment of the state that came in
-        start = torch.where(first, m0.unsqueeze(-1), options.stabilizer_start)
-        carried = start + (visible * log_f.unsqueeze(-2)).sum(-1)
-    log_weights = (log_decay + log_i.unsqueeze(-2)).masked_fill(~visible, -torch.inf)
-    m = torch.maximum(carried, log_weights.amax(-1))
+    log_weights, carried, first = _log_weights(log_i, log_f, m0, options, reset)
+    # `max` with an axis picks the first of equals, the oldest step.
+    m = stabilizer(carried, log_weights.max(-1).values)
     weights = torch.exp(log_weights - m.unsqueeze(-1))
     beta = torch.exp(carried - m)
     if first is not None:
@@ -67,6 +59,30 @@ def sequence(
     keep = beta[:, :, -1].unsqueeze(-1)
     C = keep.unsqueeze(-1) * C0 + last.transpose(-1, -2) @ v
     return h, MLSTMState(C, keep * n0 + last.sum(-2), m[:, :, -1])
+
+
+def _log_weights(
+    log_i: Tensor, log_f: Tensor, m0: Tensor, options: MLSTMOptions, reset: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gives what every output sees of every step, and of the memory that came in.
+
+    Returns:
+      D [B, H, T, T], -inf where a step is not seen; the stabilizer that a memory without input
+      would have [B, H, T]; and where the memory that came in is still seen, None for everywhere.
+    """
+    T = log_i.shape[-1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=log_i.device).tril()
+    log_decay = torch.where(causal.tril(-1), log_f.unsqueeze(-1), 0.0).cumsum(-2)  # [B, H, T, T]
+    log_weights = log_decay + log_i.unsqueeze(-2)
+    if reset is None:
+        carried = m0.unsqueeze(-1) + log_f.cumsum(-1)
+        return log_weights.masked_fill(~causal, -torch.inf), carried, None
+    segment = reset.long().cumsum(-1)
+    visible = (causal & (segment.unsqueeze(-1) == segment.unsqueeze(-2))).unsqueeze(1)
+    first = (segment == 0).unsqueeze(1)
+    start = torch.where(first, m0.unsqueeze(-1), options.stabilizer_start)
+    carried = start + torch.where(visible, log_f.unsqueeze(-2), 0.0).sum(-1)
+    return log_weights.masked_fill(~visible, -torch.inf), carried, first
 
 
 def _rows_dot(q: Tensor, n: Tensor) -> Tensor:

@@ -26,14 +26,25 @@ from xlstmd.shapes import (
     ValuesStep,
 )
 
+init = MLSTMState.zeros
+
 
 def denominator(normalizer_dot_query: Tensor, m: Tensor, eps: float) -> Tensor:
-    """Gives max(|n.q|, exp(-m)) + eps with the exponent bounded, so that no gradient meets 0 * inf.
+    """Gives max(|n.q|, exp(-m)) + eps with the exponent bounded to ±80 (float64: ±600).
 
-    The bound is far outside of what changes a result: there h is below exp(-80).
+    Below -80 the output vanishes anyway, and no gradient meets 0 * inf; above 80 a query that
+    meets nothing gives 0, not 0 / 0.
     """
     limit = 80.0 if m.dtype == torch.float32 else 600.0
-    return torch.maximum(normalizer_dot_query.abs(), torch.exp(-m.clamp(min=-limit))) + eps
+    return torch.maximum(normalizer_dot_query.abs(), torch.exp(-m.clamp(-limit, limit))) + eps
+
+
+def stabilizer(carried: Tensor, log_i: Tensor) -> Tensor:
+    """Gives the larger one; a tie, and with it the gradient, goes to the older one.
+
+    So that the gradient is the same however a sequence is cut, also where gates saturate.
+    """
+    return torch.where(carried >= log_i, carried, log_i)
 
 
 def step(
@@ -65,8 +76,9 @@ def step(
         valid,
     )
     C, n, m = state
-    m_new = torch.maximum(log_f + m, log_i)
-    f = torch.exp(log_f + m - m_new).unsqueeze(-1)
+    carried = log_f + m
+    m_new = stabilizer(carried, log_i)
+    f = torch.exp(carried - m_new).unsqueeze(-1)
     i = torch.exp(log_i - m_new).unsqueeze(-1)
     C_new = f.unsqueeze(-1) * C + (i * k).unsqueeze(-1) * v.unsqueeze(-2)
     n_new = f * n + i * k

@@ -1,0 +1,106 @@
+"""`xlstmd info`: what is installed here and what it can use."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from xlstmd.cli.models import describe
+from xlstmd.cli.options import installed_version
+from xlstmd.models import checkpoint, runtime
+
+CPU_FACTS: Final = Path("/proc/cpuinfo")
+NATIVE_LIBRARY: Final = "xlstmd.native"
+PACKAGES: Final = ("numpy", "torch", "litestar", "uvicorn", "pyarrow")
+
+# What an x86-64 level asks for beyond the one below, by the names of Linux.
+LEVELS: Final = (
+    ("x86-64-v2", {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}),
+    ("x86-64-v3", {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}),
+    ("x86-64-v4", {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}),
+)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the facts."""
+    facts = gather()
+    if arguments.json:
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        return
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, _line(value))
+    Console().print(table)
+
+
+def gather() -> dict[str, Any]:
+    """Gives the facts, as JSON can hold them."""
+    return {
+        "version": installed_version(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "instructions": instruction_level(_cpu_flags()),
+        "native library": _native_library(),
+        "runtimes refused": runtime.refusals(),
+        "packages": {name: _version_of(name) for name in PACKAGES},
+        "models": {
+            name: describe(folder)["model"] for name, folder in checkpoint.shipped().items()
+        },
+    }
+
+
+def instruction_level(flags: frozenset[str], machine: str | None = None) -> str:
+    """Gives the highest level whose instructions a CPU has.
+
+    Args:
+      flags: of the CPU, as Linux names them.
+      machine: kind of CPU; None asks the system.
+    """
+    machine = machine or platform.machine()
+    if machine not in ("x86_64", "AMD64"):
+        return machine
+    level = "x86-64"
+    for name, needed in LEVELS:
+        if not needed <= flags:
+            break
+        level = name
+    extras = sorted(flags & {"amx_bf16", "avx512_bf16", "avx512_vnni"})
+    return " + ".join((level, *extras))
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = CPU_FACTS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    named = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    return frozenset(next(named, "").split())
+
+
+def _native_library() -> str:
+    if find_spec(NATIVE_LIBRARY) is None:
+        return "absent: this installation has no compiled kernels"
+    return "present"
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {text}" for name, text in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,44 @@
+"""`xlstmd serve`: a forecaster and the daemon around it."""
+
+import argparse
+import os
+from pathlib import Path
+
+from xlstmd.cli.options import UsageError
+from xlstmd.errors import ConfigError
+from xlstmd.models.forecaster import load_forecaster
+from xlstmd.server import serve
+from xlstmd.server.settings import Settings
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serves until the process is told to stop.
+
+    Raises:
+      UsageError: a setting that cannot be, wherever it comes from.
+      XlstmdError: the model or the address cannot be used.
+    """
+    settings = read_settings(arguments)
+    state = arguments.state_dir or os.environ.get("XLSTMD_STATE_DIR")
+    if state:
+        # Nobody else's business: it is made for the daemon's user alone.
+        Path(state).mkdir(mode=0o700, parents=True, exist_ok=True)
+    forecaster = load_forecaster(settings.model or None)
+    serve.run({forecaster.name: forecaster}, settings)
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Reads file, environment and flags.
+
+    Raises:
+      UsageError: one of them holds what cannot be.
+    """
+    names = ("host", "port", "model", "log_level")
+    try:
+        return Settings.from_sources(
+            file=Path(arguments.config) if arguments.config else None,
+            environment=os.environ,
+            flags={name: getattr(arguments, name) for name in names},
+        )
+    except ConfigError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,34 @@
+"""`xlstmd train forecaster`: the shipped recipe."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from xlstmd.cli.options import UsageError
+from xlstmd.models.presets import FORECASTERS
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains until the minutes are over.
+
+    Raises:
+      UsageError: there is no such preset.
+      XlstmdError: the data or the pool cannot be used.
+    """
+    if arguments.preset not in FORECASTERS:
+        known = ", ".join(FORECASTERS)
+        raise UsageError(f"--preset: expected one of {known}, got {arguments.preset}")
+    # Torch comes with it, so only now.
+    from xlstmd.train.recipe import train_forecaster
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train_forecaster(
+        arguments.preset,
+        Path(arguments.output or f"runs/{arguments.preset}"),
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        resume=not arguments.restart,
+        data_root=Path(arguments.data) if arguments.data else None,
+        threads=arguments.threads,
+        pool=Path(arguments.pool) if arguments.pool else None,
+    )

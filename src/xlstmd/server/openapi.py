@@ -1,0 +1,183 @@
+"""The OpenAPI 3.1 document: schemas from the wire types, routes from one table."""
+
+from typing import Any, Final
+
+import msgspec
+
+from xlstmd.server.description import NAME, installed_version
+from xlstmd.server.forecast import FORECAST_PATH
+from xlstmd.server.media import Media
+from xlstmd.server.problems import MEDIA_TYPE, TITLES, ProblemDocument
+from xlstmd.server.wire import (
+    BinaryArray,
+    ForecastAnswer,
+    ForecastRequest,
+    HealthAnswer,
+    InfoAnswer,
+    ModelsAnswer,
+    SeriesInput,
+)
+
+Document = dict[str, Any]
+
+SCHEMAS: Final = "#/components/schemas/{name}"
+TYPES: Final = (
+    ForecastRequest,
+    SeriesInput,
+    ForecastAnswer,
+    HealthAnswer,
+    InfoAnswer,
+    ModelsAnswer,
+    ProblemDocument,
+)
+FORECAST_PROBLEMS: Final = (400, 403, 404, 405, 406, 408, 413, 415, 422, 500, 503, 504)
+
+# Path, summary, schema of the answer, and whether the daemon's state may refuse it.
+READING_ROUTES: Final = (
+    ("/livez", "Whether the process turns over", None, False),
+    ("/startupz", "Whether the models have been loaded", None, True),
+    ("/readyz", "Whether requests are taken and every model can compute", None, True),
+    ("/api/v1/health", "How every model fares", "HealthAnswer", True),
+    ("/api/v1/xlstm/info", "What this daemon is, can do and allows", "InfoAnswer", False),
+    ("/api/v1/xlstm/models", "The loaded models", "ModelsAnswer", False),
+)
+EXAMPLE: Final = {
+    "series": [
+        {
+            "id": "pump-7",
+            "values": [1.0, 1.2, None, 1.4, 1.3, 1.6],
+            "start": "2026-01-01T00:00:00Z",
+            "freq": "h",
+        }
+    ],
+    "horizon": 3,
+    "quantile_levels": [0.1, 0.5, 0.9],
+}
+BINARY_TEXT: Final = (
+    "Requests and answers are JSON or MessagePack, by Content-Type and Accept. In MessagePack a "
+    "list of numbers may also be a map of dtype (<f4, <f2, <i4 or <u1), shape and data (raw "
+    "bytes), in which NaN is a missing value of a series."
+)
+HEADERS: Final = (
+    ("X-Request-Id", "Name of the request in the answer and in the log.", {"type": "string"}),
+    (
+        "X-Deadline-Ms",
+        "How long the answer may take, in milliseconds; later it is 504.",
+        {"type": "number"},
+    ),
+    ("traceparent", "W3C trace context; its trace id goes to the log.", {"type": "string"}),
+)
+
+
+def openapi_document() -> bytes:
+    """Writes the document as JSON."""
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": NAME,
+            "version": installed_version(),
+            "description": "Forecasts with quantile bands from xLSTM models.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {FORECAST_PATH: {"post": _forecast_operation()}} | _reading_paths(),
+        "components": {"schemas": _schemas()},
+    }
+    return msgspec.json.encode(document)
+
+
+def _schemas() -> Document:
+    _, schemas = msgspec.json.schema_components(TYPES, ref_template=SCHEMAS)
+    del schemas[BinaryArray.__name__]
+    for name, schema in schemas.items():
+        schemas[name] = _without_binary(schema)
+    return schemas
+
+
+def _without_binary(schema: Any) -> Any:
+    """Takes the binary arrays out: only MessagePack has them, and the text says so."""
+    if isinstance(schema, list):
+        return [_without_binary(part) for part in schema if part != _reference("BinaryArray")]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {name: _without_binary(part) for name, part in schema.items()}
+    variants = parts.get("anyOf", ())
+    return parts.pop("anyOf")[0] | parts if len(variants) == 1 else parts
+
+
+def _forecast_operation() -> Document:
+    request = {"schema": _reference("ForecastRequest")}
+    answer = {"schema": _reference("ForecastAnswer")}
+    return {
+        "operationId": "forecast",
+        "tags": ["forecast"],
+        "summary": "Forecasts series: mean, median and quantiles",
+        "description": BINARY_TEXT,
+        "parameters": [
+            {"name": name, "in": "header", "description": text, "schema": schema}
+            for name, text, schema in HEADERS
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                Media.JSON: request | {"example": EXAMPLE},
+                Media.MSGPACK: request,
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The forecasts, in the order of the series",
+                "content": {Media.JSON: answer, Media.MSGPACK: answer},
+            }
+        }
+        | _problems(FORECAST_PROBLEMS),
+    }
+
+
+def _reading_paths() -> Document:
+    paths: Document = {
+        path: {
+            "get": {
+                "operationId": path.rpartition("/")[2],
+                "tags": ["state"],
+                "summary": summary,
+                "responses": {"200": _answer(schema)} | _problems((503,) if may_refuse else ()),
+            }
+        }
+        for path, summary, schema, may_refuse in READING_ROUTES
+    }
+    paths["/metrics"] = {
+        "get": {
+            "operationId": "metrics",
+            "tags": ["state"],
+            "summary": "All metrics in the text format of Prometheus",
+            "responses": {
+                "200": {
+                    "description": "Metrics",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                }
+            },
+        }
+    }
+    return paths
+
+
+def _answer(name: str | None) -> Document:
+    status = {"type": "object", "properties": {"status": {"type": "string"}}}
+    schema = status if name is None else _reference(name)
+    return {"description": "Yes", "content": {Media.JSON: {"schema": schema}}}
+
+
+def _problems(statuses: tuple[int, ...]) -> Document:
+    content = {MEDIA_TYPE: {"schema": _reference("ProblemDocument")}}
+    problems: Document = {}
+    for status in statuses:
+        problems[str(status)] = {"description": TITLES[status], "content": content}
+        if status == 503:
+            problems[str(status)]["headers"] = {
+                "Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}
+            }
+    return problems
+
+
+def _reference(name: str) -> Document:
+    return {"$ref": SCHEMAS.format(name=name)}

@@ -1,0 +1,128 @@
+"""Runs the daemon: from an open socket to a drained engine."""
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import Mapping
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from xlstmd.engine.engine import Engine
+from xlstmd.engine.tasks import ForecastModel
+from xlstmd.errors import ConfigError
+from xlstmd.server.app import create_app
+from xlstmd.server.connection import Connection
+from xlstmd.server.logs import configure_logs
+from xlstmd.server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+POLL_S: Final = 0.05
+
+
+def run(models: Mapping[str, ForecastModel], settings: Settings) -> None:
+    """Serves until the process is told to stop (SIGTERM or SIGINT); a second time ends it at once.
+
+    Args:
+      models: by name.
+      settings: of the daemon.
+
+    Raises:
+      ConfigError: the address cannot be listened on, or the models do not fit the settings.
+      XlstmdError: a model cannot forecast; whatever else it raises comes through too.
+    """
+    configure_logs(settings.log_level)
+    with open_socket(settings.host, settings.port) as listening:
+        server = Server(Engine(models, settings.engine_settings()), settings)
+        logger.info("listening", extra={"url": url_of(listening)})
+        server.run(sockets=[listening])
+    if server.failure is not None:
+        raise server.failure
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Opens the socket to listen on.
+
+    Raises:
+      ConfigError: the address is unknown, taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"host: expected an address, got {host} ({error.strerror})") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"port: expected a free port, got {port} ({error.strerror})") from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """Gives the address of the console."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server; it goes on listening while the engine drains, to refuse what comes."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        """Prepares the server.
+
+        Raises:
+          ConfigError: see `Engine`.
+        """
+        self._engine = engine
+        self._settings = settings
+        self.failure: Exception | None = None
+        super().__init__(
+            uvicorn.Config(
+                create_app(engine, settings, on_start=self._on_start),
+                http=Connection.bounded_by(settings),
+                ws="none",
+                loop="uvloop",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=max(1, round(settings.keep_alive_s)),
+                timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Drains on the first signal and ends at once on the second."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains the engine, then closes what listens and what is connected."""
+        logger.info("draining")
+        drain = asyncio.create_task(self._engine.drain(self._settings.drain_timeout_s))
+        while not drain.done() and not self.force_exit:
+            await asyncio.sleep(POLL_S)
+        await super().shutdown(sockets)
+        logger.info("stopped")
+
+    def _on_start(self, failure: Exception | None) -> None:
+        if failure is not None:
+            self.failure = failure
+            self.should_exit = True
+            return
+        # What the start has made stays: collections need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
+        logger.info("ready", extra={"model": self._engine.default_model})

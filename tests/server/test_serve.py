@@ -1,0 +1,227 @@
+"""The life of a daemon process: start, signals, drain, failures; and its settings and logs."""
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.browser import free_port
+from tests.server.daemon import FORECAST
+from xlstmd.errors import ConfigError
+from xlstmd.server.logs import JsonFormatter, TextFormatter, configure_logs
+from xlstmd.server.serve import open_socket, url_of
+from xlstmd.server.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+# A daemon whose model takes its time; a series that ends with 9 takes it for ever.
+PROGRAM = """
+import sys, time
+from tests.fakes import EchoModel
+from xlstmd.server.serve import run
+from xlstmd.server.settings import Settings
+
+class Patient(EchoModel):
+    def forecast(self, histories, horizon, quantile_levels):
+        if histories[0][-1] == 8.0:
+            time.sleep(1.5)
+        if histories[0][-1] == 9.0:
+            time.sleep(600)
+        if "broken" in sys.argv:
+            raise ValueError("broken model")
+        return super().forecast(histories, horizon, quantile_levels)
+
+run({"small": Patient("small")}, Settings(port=int(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def daemon():
+    """Gives a function that starts a daemon process; ends all at the end."""
+    processes = []
+
+    def start(*arguments):
+        port = free_port()
+        path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(port), *arguments],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": path},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process, f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_ready(url):
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("not ready")
+
+
+def post_later(url, value):
+    """Sends a request from a thread; gives the thread and where its answer will be."""
+    answers = []
+
+    def ask():
+        try:
+            body = {"series": [[value]], "horizon": 1}
+            answers.append(httpx.post(url + FORECAST, json=body, timeout=30.0))
+        except httpx.TransportError as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.4)
+    return thread, answers
+
+
+def test_sigterm_drains(daemon):
+    process, url = daemon()
+    wait_ready(url)
+    thread, answers = post_later(url, 8.0)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    alive = httpx.get(f"{url}/livez")
+    refusals = [
+        httpx.get(f"{url}/readyz"),
+        httpx.post(url + FORECAST, json={"series": [[1]], "horizon": 1}),
+    ]
+    thread.join()
+    assert alive.status_code == 200
+    for refusal in refusals:
+        assert (refusal.status_code, refusal.json()["code"]) == (503, "draining")
+        assert int(refusal.headers["retry-after"]) >= 1
+    assert answers[0].status_code == 200
+    assert process.wait(10) == 0
+    lines = [json.loads(line) for line in process.stderr]
+    assert [line["message"] for line in lines if line["logger"] == "xlstmd.server.serve"] == [
+        "listening", "ready", "draining", "stopped",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once(daemon, number):
+    process, url = daemon()
+    wait_ready(url)
+    thread, _ = post_later(url, 9.0)
+    process.send_signal(number)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(number)
+    process.wait(5)
+    thread.join()
+
+
+def test_model_that_cannot_start_ends_the_daemon(daemon):
+    process, _ = daemon("broken")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "broken model" in errors
+
+
+def test_taken_port_is_a_configuration_error():
+    with open_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="port: expected a free port"):
+            open_socket("127.0.0.1", port)
+
+
+def test_unknown_host_is_a_configuration_error():
+    with pytest.raises(ConfigError, match="host"):
+        open_socket("no-such-host.invalid", 0)
+
+
+def test_url_names_the_port():
+    with open_socket("127.0.0.1", 0) as listening:
+        assert url_of(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    if socket.has_ipv6:
+        with open_socket("::1", 0) as listening:
+            assert url_of(listening).startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
+def test_public_bind_is_refused(host):
+    with pytest.raises(ConfigError, match="authentication"):
+        Settings(host=host)
+
+
+def test_settings_come_from_file_variables_and_flags(tmp_path):
+    file = tmp_path / "xlstmd.toml"
+    file.write_text('port = 1\nmax_series = 2\nallowed_hosts = ["forecast.example"]\n')
+    environment = {"XLSTMD_MAX_SERIES": "3", "XLSTMD_MAX_HORIZON": "", "XLSTMD_DATA": "x"}
+    settings = Settings.from_sources(
+        file=file, environment=environment, flags={"port": 4, "host": None}
+    )
+    assert (settings.port, settings.max_series, settings.max_horizon) == (4, 3, 10_000)
+    assert settings.allowed_hosts == ("forecast.example",)
+    assert settings.engine_settings().max_batch_rows == settings.max_batch_rows
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_serie": 1}, "did you mean max_series"),
+        ({"max_series": "many"}, "max_series: expected a whole number"),
+        ({"max_series": 0}, "max_series: expected more than 0"),
+        ({"log_level": "loud"}, "log_level: expected one of"),
+        ({"port": 70_000}, "port: expected 0 to 65535"),
+    ],
+)
+def test_bad_settings_are_refused(values, words):
+    with pytest.raises(ConfigError, match=words):
+        Settings.from_sources(flags=values)
+
+
+def record(**extra):
+    line = logging.LogRecord("xlstmd.x", logging.INFO, __file__, 1, "request", None, None)
+    vars(line).update(extra)
+    return line
+
+
+def test_json_lines_carry_extras():
+    line = json.loads(JsonFormatter().format(record(status=200, path=Path("/x"))))
+    assert (line["message"], line["level"], line["status"], line["path"]) == (
+        "request", "info", 200, "/x",
+    )  # fmt: skip
+    assert line["time"].endswith("Z")
+
+
+def test_text_lines_carry_extras():
+    assert TextFormatter().format(record(status=200)).endswith("info    request  status=200")
+
+
+def test_logs_follow_the_stream():
+    own = logging.getLogger("xlstmd")
+    before = own.handlers, own.level, own.propagate
+    stream = io.StringIO()
+    try:
+        configure_logs("warning", stream)
+        logging.getLogger("xlstmd.engine").warning("lane down")
+        logging.getLogger("xlstmd.engine").info("quiet")
+    finally:
+        own.handlers, own.level, own.propagate = before
+        logging.getLogger("uvicorn").handlers = []
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["lane down"]
