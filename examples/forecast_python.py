@@ -6,6 +6,7 @@ Run `python examples/forecast_python.py`; no daemon is needed.
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute
 import pyarrow.csv
 
 import xlstmd
@@ -24,9 +25,8 @@ def main():
     table = forecaster.predict(frame, HORIZON, LEVELS)
     print(f"{forecaster.identity}: {table.num_rows} rows, {', '.join(table.column_names)}")
     for row in table.slice(0, HORIZON).to_pylist():
-        print(
-            f"{row['unique_id']}  {row['ds']}  {row['q0.1']:.2f} {row['q0.5']:.2f} {row['q0.9']:.2f}"
-        )
+        bands = " ".join(f"{row[name]:.2f}" for name in ("q0.1", "q0.5", "q0.9"))
+        print(f"{row['unique_id']}  {row['ds']}  {bands}")
 
     # An array: NaN is a missing value.
     values = frame.filter(pyarrow.compute.equal(frame["unique_id"], "ili-percent"))["y"].to_numpy()

@@ -255,7 +255,7 @@ def test_part_of_the_tasks_does_not_replace_the_result_file(monkeypatch, tmp_pat
 
 @pytest.mark.usefixtures("small_data")
 def test_baselines_need_no_model(monkeypatch, capsys):
-    monkeypatch.delattr(xlstmd, "load_forecaster", raising=False)
+    monkeypatch.setattr(xlstmd, "load_forecaster", None)
     assert accuracy.main([*SMALL, "--baselines-only"]) == 0
     assert "auto_theta" in capsys.readouterr().out
 

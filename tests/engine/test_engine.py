@@ -42,9 +42,7 @@ QUIET = {"canary_interval_s": 3600.0}
 def task(*lasts, horizon=2, levels=(0.1, 0.5, 0.9), length=4, **more):
     """Gives a task whose series end with these values."""
     histories = tuple(np.append(np.zeros(length - 1), last) for last in lasts)
-    return ForecastTask(
-        histories=histories, horizon=horizon, quantile_levels=levels, **more
-    )
+    return ForecastTask(histories=histories, horizon=horizon, quantile_levels=levels, **more)
 
 
 @asynccontextmanager
@@ -106,7 +104,9 @@ def test_a_batch_equals_single_calls():
             others = start(engine, task(2.0, 3.0), task(4.0, length=9))
             await settle()
             await lane.open()
-            for one, submitted in zip([task(1.0), task(2.0, 3.0), task(4.0, length=9)], first + others, strict=True):
+            for one, submitted in zip(
+                [task(1.0), task(2.0, 3.0), task(4.0, length=9)], first + others, strict=True
+            ):
                 result = (await submitted).forecast
                 alone = echo_forecast(one.histories, one.horizon, one.quantile_levels)
                 np.testing.assert_array_equal(result.quantiles, alone.quantiles)
@@ -178,7 +178,9 @@ def test_batches_are_bounded_by_points():
     async def law():
         async with held(max_batch_points=100) as (engine, lane):
             # A row is 18 + 2 points: five fit. The long row goes alone.
-            submitted = start(engine, task(*map(float, range(12)), length=18), task(50.0, length=500))
+            submitted = start(
+                engine, task(*map(float, range(12)), length=18), task(50.0, length=500)
+            )
             await settle()
             await lane.open()
             await asyncio.gather(*submitted)
@@ -287,7 +289,9 @@ def test_the_queue_never_holds_more_than_its_bounds():
                 await engine.submit(task(1.0))
             assert 1.0 <= caught.value.retry_after_s <= 75.0
             assert engine.status().models[0].queued_series == 10
-            assert metric(engine, 'xlstmd_rejections_total{model="echo",reason="overloaded"}') == 1.0
+            assert (
+                metric(engine, 'xlstmd_rejections_total{model="echo",reason="overloaded"}') == 1.0
+            )
             await lane.open()
             await asyncio.gather(*accepted)
             assert engine.status().models[0].queued_series == 0
@@ -446,7 +450,7 @@ def test_drain_completes_accepted_work_and_refuses_new():
 
 def test_drain_is_bounded():
     async def law():
-        async with held() as (engine, lane):
+        async with held() as (engine, _lane):
             stuck = start(engine, task(1.0))
             await settle()
             await asyncio.wait_for(engine.drain(0.01), 5.0)

@@ -46,7 +46,7 @@ def draw_chart(
     """
     numbers = [value for line in lines for value in line.values if value == value]
     low, high = min(numbers), max(numbers)
-    marks = [f"{high:.4g}", f"{low + (high - low) / 2:.4g}", f"{low:.4g}"]
+    marks = [f"{high:.4g}", f"{low / 2 + high / 2:.4g}", f"{low:.4g}"]
     margin = max(map(len, marks)) + 2
     canvas = _Canvas(max(width - margin, NARROWEST), height)
     last = max(line.start + len(line.values) for line in lines) - 1

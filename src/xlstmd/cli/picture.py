@@ -61,6 +61,8 @@ def _draw_panel(axes: Any, series: LongFrame, forecast: QuantileForecast, index:
     # Pairs from the outside in; each is drawn over the wider one.
     for low, high in zip(levels[: len(levels) // 2], reversed(levels), strict=False):
         names = (forecast.quantile_levels[low], forecast.quantile_levels[high])
+        # One entry of the legend will do: the inner bands have the same color, only darker.
+        label = f"{names[0]:g} to {names[1]:g}" if low == levels[0] else None
         axes.fill_between(
             future,
             quantiles[:, low],
@@ -68,7 +70,7 @@ def _draw_panel(axes: Any, series: LongFrame, forecast: QuantileForecast, index:
             color="C0",
             alpha=0.18,
             linewidth=0,
-            label=f"{names[0]:g} to {names[1]:g}",
+            label=label,
         )
     axes.plot(future, forecast.median[index], color="C0", linewidth=1.5, label="median")
     axes.plot(future, forecast.mean[index], color="C1", linewidth=1.0, linestyle="--", label="mean")

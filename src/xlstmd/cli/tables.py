@@ -85,7 +85,9 @@ def write_table(table: pa.Table, target: str) -> None:
         return
     separator = "\t" if ending == ".tsv" else ","
     head = separator.join(table.column_names) + "\n"
-    options = pyarrow.csv.WriteOptions(include_header=False, delimiter=separator)
+    options = pyarrow.csv.WriteOptions(
+        include_header=False, delimiter=separator, quoting_style=_quoting(table, separator)
+    )
     if target == PIPE:
         sys.stdout.buffer.write(head.encode())
         pyarrow.csv.write_csv(_for_text(table), sys.stdout.buffer, options)
@@ -93,6 +95,15 @@ def write_table(table: pa.Table, target: str) -> None:
     with Path(target).open("wb") as file:
         file.write(head.encode())
         pyarrow.csv.write_csv(_for_text(table), file, options)
+
+
+def _quoting(table: pa.Table, separator: str) -> str:
+    """Quotes ids only where one of them needs it."""
+    ids = table.column(ID)
+    if not pa.types.is_string(ids.type):
+        return "needed"
+    special = pc.match_substring_regex(ids, f'["\\r\\n{separator}]')
+    return "needed" if pc.any(special).as_py() else "none"
 
 
 def _for_text(table: pa.Table) -> pa.Table:
@@ -147,8 +158,11 @@ def _read_csv(data: bytes) -> pa.Table:
     parse = pyarrow.csv.ParseOptions(
         delimiter=delimiter, ignore_empty_lines=len(names) > 1, newlines_in_values=len(names) > 1
     )
+    # One thread, because several do not know the number of a row that they refuse.
     read = pyarrow.csv.ReadOptions(
-        column_names=[str(index) for index in range(len(names))], skip_rows=0 if is_headless else 1
+        column_names=[str(index) for index in range(len(names))],
+        skip_rows=0 if is_headless else 1,
+        use_threads=False,
     )
     convert = pyarrow.csv.ConvertOptions(
         column_types={str(index): pa.string() for index in range(len(names))},

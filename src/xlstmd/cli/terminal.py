@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xlstmd.cli.chart import Line, draw_chart
@@ -73,7 +74,7 @@ def _table(rows: pa.Table, title: str) -> Table:
     names = [name for name in rows.column_names if name.startswith("q")]
     middle = names[len(names) // 2]
     shown = names if len(names) <= MOST_LEVELS else [names[0], middle, names[-1]]
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column(TIME)
     for name in ("mean", *shown):
         table.add_column(name, justify="right")

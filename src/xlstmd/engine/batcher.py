@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xlstmd.engine.job import Batch, Job
 from xlstmd.engine.lane import RESTART_S, Clock, ForecastCall, Lane
@@ -283,13 +284,9 @@ class Batcher:
             self._telemetry.queue_seconds.observe(result.queue_ms / 1000.0)
 
 
-def _finite_rows(forecast: QuantileForecast) -> np.ndarray:
-    finite: np.ndarray = (
-        np.isfinite(forecast.mean).all(axis=1)
-        & np.isfinite(forecast.median).all(axis=1)
-        & np.isfinite(forecast.quantiles).all(axis=(1, 2))
-    )
-    return finite
+def _finite_rows(forecast: QuantileForecast) -> NDArray[np.bool_]:
+    parts = (forecast.mean[..., None], forecast.median[..., None], forecast.quantiles)
+    return np.asarray(np.isfinite(np.concatenate(parts, axis=2)).all(axis=(1, 2)))
 
 
 def _check_shape(forecast: QuantileForecast, batch: Batch, task: ForecastTask) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from xlstmd.errors import ConfigError
@@ -48,7 +49,7 @@ class ForecasterConfig:
                 f"got {self.context_length}"
             )
         levels = self.quantile_levels
-        rising = all(low < high for low, high in zip(levels, levels[1:], strict=False))
+        rising = all(low < high for low, high in pairwise(levels))
         if len(levels) < 2 or not rising or not 0.0 < levels[0] < levels[-1] < 1.0:
             raise ConfigError(
                 f"quantile_levels: expected two or more rising ones between 0 and 1, got {levels}"

@@ -18,7 +18,7 @@ from xlstmd.models.runtime import ForecastRuntime, make_runtime
 from xlstmd.models.scaling import ScaledContext
 from xlstmd.models.stream import SeriesEncoder, checked_points
 
-__all__ = ["Forecaster", "ForecastStream", "QuantileForecast", "load_forecaster"]
+__all__ = ["ForecastStream", "Forecaster", "QuantileForecast", "load_forecaster"]
 
 DEFAULT_LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -58,9 +58,7 @@ def plan_tokens(start: Ints, known: Ints, future: Ints, patch_length: int) -> To
     return TokenPlan(ends=ends, fresh=fresh, valid=place >= 0)
 
 
-def make_features(
-    values: Floats, plan: TokenPlan, config: ForecasterConfig
-) -> NDArray[np.float32]:
+def make_features(values: Floats, plan: TokenPlan, config: ForecasterConfig) -> NDArray[np.float32]:
     """Gives what the network sees.
 
     Args:

@@ -141,7 +141,8 @@ class ScaledContext:
         squares = np.cumsum(np.concatenate([[self._squares], away * away]))[1:]
         self._count, self._sum, self._squares = count[-1], total[-1], squares[-1]
         if self.deviation == 0.0:
-            return known & (fresh != self.mean)
+            moved: NDArray[np.bool_] = known & (fresh != self.mean)
+            return moved
         mean = total / np.maximum(count, 1.0)
         deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1.0) - mean * mean, 0.0))
         off: NDArray[np.bool_] = (np.abs(mean) > MEAN_DRIFT) | (

@@ -207,13 +207,17 @@ class BackboneConfig:
             raise ConfigError("blocks: expected at least one, got none")
         for index, block in enumerate(self.blocks):
             if block.width != self.width:
-                raise ConfigError(f"blocks[{index}].width: expected {self.width}, got {block.width}")
+                raise ConfigError(
+                    f"blocks[{index}].width: expected {self.width}, got {block.width}"
+                )
         _one_of("norm", self.norm, ("layer", "rms"))
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the configuration as plain values; `from_dict` reads it."""
         plain = dataclasses.asdict(self)
-        plain["blocks"] = [{"kind": block.kind, **dataclasses.asdict(block)} for block in self.blocks]
+        plain["blocks"] = [
+            {"kind": block.kind, **dataclasses.asdict(block)} for block in self.blocks
+        ]
         return plain
 
     @classmethod

@@ -81,7 +81,8 @@ class MLSTMLayer(nn.Module):
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.config.num_heads
-        q, k, v = (layer(x).unflatten(-1, (heads, -1)) for layer in (self.query, self.key, self.value))
+        maps = (self.query, self.key, self.value)
+        q, k, v = (layer(x).unflatten(-1, (heads, -1)) for layer in maps)
         return q, k, v
 
     def _read(self, h: Tensor, x: Tensor) -> Tensor:

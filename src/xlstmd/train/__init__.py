@@ -1,1 +1,1 @@
-
+"""How models learn: data, batches, losses, loop, recipes."""

@@ -70,7 +70,7 @@ def make_batch(rng: np.random.Generator, rows: Floats, config: ForecasterConfig)
     first = observed.argmax(axis=1)
     start = np.maximum(length - rng.integers(shortest, length + 1, count), first)
     start = np.minimum(start, length - shortest)
-    is_forecast = rng.random(count) < 0.5
+    is_forecast = np.asarray(rng.random(count) < 0.5)
     room = np.minimum(longest_future, (length - start) // 2)
     hidden = 1 + (rng.random(count) * room).astype(np.int64)
     tail = np.minimum(rng.integers(1, patch + 1, count), (length - start) // 2)
@@ -82,7 +82,7 @@ def make_batch(rng: np.random.Generator, rows: Floats, config: ForecasterConfig)
 
     place = np.arange(length)[None, :]
     visible = observed & (place >= start[:, None]) & (place < known[:, None])
-    visible &= ~_lost(rng, count, length, patch, ~is_forecast)
+    visible &= ~_lost(rng, count, length, patch, np.logical_not(is_forecast))
     scaled_by = visible & (place < anchor[:, None])
     points = scaled_by.sum(axis=1)
     safe = np.where(observed, rows, 0.0).astype(np.float64)

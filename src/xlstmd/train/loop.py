@@ -163,7 +163,7 @@ class Loop:
         targets, weights = torch.from_numpy(batch.targets), torch.from_numpy(batch.weights)
         loss = pinball(quantiles, targets, weights, self._levels)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         # One batch with an extreme row must not end a run.
         if bool(torch.isfinite(norm)):
@@ -191,7 +191,8 @@ class Loop:
 
 
 def _groups(network: ForecastNetwork, weight_decay: float) -> list[dict[str, Any]]:
-    decayed, plain = [], []
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
         is_matrix = parameter.ndim >= 2 and not name.endswith(("recurrent", "bias", "norm.weight"))
         (decayed if is_matrix else plain).append(parameter)

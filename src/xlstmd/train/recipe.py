@@ -97,9 +97,7 @@ def train_forecaster(
     draw_curve(folder / "loss.csv", folder / "loss.png")
 
 
-def draw_batches(
-    rng: np.random.Generator, pool: Pool, config: ForecasterConfig
-) -> Iterator[Batch]:
+def draw_batches(rng: np.random.Generator, pool: Pool, config: ForecasterConfig) -> Iterator[Batch]:
     """Gives batches without end; each from one bucket of the pool."""
     while True:
         length, count = draw_bucket(rng, pool.lengths)

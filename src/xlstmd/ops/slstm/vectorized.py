@@ -38,7 +38,8 @@ def sequence(
     steps = preacts.permute(1, 3, 0, 2, 4).reshape(T, H, B, G * D)
     matrix = recurrent.reshape(H, D, G * D)
     first = (part.transpose(0, 1) for part in state)
-    out, *last = _Recurrence.apply(steps, matrix, *first, options, _rows(reset), _rows(valid))
+    masks = (_rows(reset), _rows(valid))
+    out, *last = _Recurrence.apply(steps, matrix, *first, options, *masks)  # type: ignore[no-untyped-call]
     return out.permute(2, 0, 1, 3), SLSTMState(*(part.transpose(0, 1) for part in last))
 
 
@@ -97,7 +98,7 @@ class _Recurrence(torch.autograd.Function):
         return out, *ends[:, -1].clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, d_out: Tensor, dh: Tensor, dc: Tensor, dn: Tensor, dm: Tensor
     ) -> tuple[Tensor | None, ...]:

@@ -63,7 +63,7 @@ def _level_steps(rng: np.random.Generator, count: int, length: int) -> Rows:
     return rows
 
 
-def _none(rng: np.random.Generator, count: int, length: int) -> Rows:
+def _none(rng: np.random.Generator, count: int, length: int) -> Rows:  # noqa: ARG001 - all kinds of trend share a signature
     return np.zeros((count, length))
 
 

@@ -1,0 +1,87 @@
+"""What is told about this installation."""
+
+import json
+
+import pytest
+
+from tests.small_models import random_checkpoint
+from xlstmd.cli import info
+from xlstmd.models import checkpoint
+
+V2 = frozenset(info.LEVELS[0][1])
+V3 = V2 | info.LEVELS[1][1]
+V4 = V3 | info.LEVELS[2][1]
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Ships one tiny model."""
+    folder = tmp_path / "weights" / "tiny"
+    checkpoint.save(random_checkpoint(), folder)
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path / "weights")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        (frozenset(), "x86-64"),
+        (V2, "x86-64-v2"),
+        (V3, "x86-64-v3"),
+        (V3 - {"ssse3"}, "x86-64"),
+        (V4, "x86-64-v4"),
+        (V4 | {"avx512_vnni", "avx512_bf16"}, "x86-64-v4 + avx512_bf16 + avx512_vnni"),
+    ],
+)
+def test_the_instruction_level_is_the_highest_complete_one(flags, level):
+    assert info.instruction_level(flags, "x86_64") == level
+
+
+def test_other_machines_are_their_own_level():
+    assert info.instruction_level(frozenset(), "aarch64") == "aarch64"
+
+
+def test_info_can_be_read_by_programs(cli, shipped):
+    facts = json.loads(cli("info", "--json").out)
+    assert facts["models"] == {"tiny": "tiny@1"}
+    assert facts["runtimes refused"] == {}
+    assert set(facts["packages"]) == set(info.PACKAGES)
+
+
+def test_a_runtime_that_cannot_run_says_why(cli, shipped, monkeypatch):
+    monkeypatch.setattr(info.runtime, "refusals", lambda: {"torch": "needs torch"})
+    assert "torch: needs torch" in cli("info").out
+
+
+def test_info_is_a_table(cli, shipped):
+    ended = cli("info")
+    assert ended.code == 0
+    assert "tiny@1" in ended.out
+
+
+def test_models_are_listed(cli, shipped):
+    ended = cli("models")
+    assert ended.code == 0
+    assert "tiny@1" in ended.out
+    assert "Apache-2.0" in ended.out
+
+
+def test_models_can_be_read_by_programs(cli, shipped):
+    (model,) = json.loads(cli("models", "--json").out)
+    assert model["model"] == "tiny@1"
+    assert model["path"] == str(shipped)
+    assert model["parameters"] > 1000
+    assert model["bytes"] == sum(path.stat().st_size for path in shipped.iterdir())
+
+
+def test_a_damaged_model_is_4(cli, shipped):
+    weights = shipped / checkpoint.WEIGHTS_FILE
+    weights.write_bytes(weights.read_bytes()[:-1])
+    ended = cli("models")
+    assert ended.code == 4
+    assert "damaged" in ended.err
+
+
+def test_no_models_are_said(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    assert cli("models").out == "no model ships with this installation\n"
