@@ -14,7 +14,9 @@ def random_checkpoint(seed=0, name="tiny"):
     """Gives a checkpoint of the tiny preset whose weights are all random."""
     config = presets.tiny()
     generator = torch.Generator().manual_seed(seed)
-    network = ForecastNetwork(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ForecastNetwork(config)
     weights = {}
     for parameter_name, parameter in network.named_parameters():
         noise = 0.1 * torch.randn(parameter.shape, generator=generator)

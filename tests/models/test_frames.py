@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import echo_forecast
+from tests.small_models import random_forecaster
 from xlstmd.errors import InputError
 from xlstmd.models.calendar import parse_freq
 from xlstmd.models.frames import from_frame, level_name, to_frame
@@ -331,10 +332,13 @@ class TestTimes:
         [
             (["2024-01-01", "2024-01-02"], datetime.date(2024, 1, 3)),
             (["2024-01-01 00:00", "2024-01-01 01:00"], datetime.datetime(2024, 1, 1, 2)),
-            (["2024-01-01T00:00:01", "2024-01-01T00:00:01.5"], datetime.datetime(2024, 1, 1, 0, 0, 2)),
+            (
+                ["2024-01-01T00:00:01", "2024-01-01T00:00:01.5"],
+                datetime.datetime(2024, 1, 1, 0, 0, 2),
+            ),
             (["7", " 9"], 11),
         ],
-    )  # fmt: skip
+    )
     def test_text_is_read(self, text, expected):
         assert future(text, 1) == [expected]
 
@@ -432,6 +436,15 @@ class TestAnswers:
         series = from_frame(pa.table(long([1, 2])))
         with pytest.raises(InputError, match=r"quantile_levels\[1\]"):
             to_frame(series, echo_forecast(series.histories, 2, (0.5, 0.5)))
+
+    @pytest.mark.parametrize("kind", MAKERS)
+    def test_a_forecaster_takes_frames(self, kind):
+        forecaster = random_forecaster()
+        values = np.sin(np.arange(40.0))
+        answer = forecaster.predict(MAKERS[kind](long(dates("2024-01-01", 40), values)), 5, LEVELS)
+        expected = forecaster.predict(values, 5, LEVELS)
+        np.testing.assert_array_equal(np.asarray(answer["mean"]), expected.mean[0])
+        np.testing.assert_array_equal(np.asarray(answer["q0.9"]), expected.quantiles[0, :, 2])
 
 
 FREQS = ("s", "15min", "h", "D", "2W", "B", "3B", "MS", "ME", "2ME", "QS", "QE", "YS", "YE")

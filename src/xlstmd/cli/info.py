@@ -6,19 +6,18 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from xlstmd import __version__
 from xlstmd.cli.models import describe
-from xlstmd.cli.options import installed_version
 from xlstmd.models import checkpoint, runtime
+from xlstmd.ops.native import load_native
 
 CPU_FACTS: Final = Path("/proc/cpuinfo")
-NATIVE_LIBRARY: Final = "xlstmd.native"
 PACKAGES: Final = ("numpy", "torch", "litestar", "uvicorn", "pyarrow")
 
 # What an x86-64 level asks for beyond the one below, by the names of Linux.
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
 def gather() -> dict[str, Any]:
     """Gives the facts, as JSON can hold them."""
     return {
-        "version": installed_version(),
+        "version": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "instructions": instruction_level(_cpu_flags()),
@@ -88,9 +87,10 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _native_library() -> str:
-    if find_spec(NATIVE_LIBRARY) is None:
-        return "absent: this installation has no compiled kernels"
-    return "present"
+    native = load_native()
+    if native.library is None:
+        return f"absent: {native.reason}"
+    return f"present, for {native.instruction_level}"
 
 
 def _version_of(package: str) -> str:

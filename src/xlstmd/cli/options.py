@@ -2,9 +2,9 @@
 
 import argparse
 import os
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
+
+from xlstmd import __version__
 
 DEFAULT_LEVELS: Final = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -12,14 +12,6 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 class UsageError(Exception):
     """The command line cannot be meant; says which option, what was expected and what came."""
-
-
-def installed_version() -> str:
-    """Gives the version of the installed package."""
-    try:
-        return version("xlstmd")
-    except PackageNotFoundError:
-        return "0+not.installed"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 usage, 3 bad input, 4 could not run.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version)
+    parser.add_argument("--version", action="version", version=f"xlstmd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_forecast(commands)
@@ -38,17 +30,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_train(commands)
     return parser
-
-
-class _Version(argparse.Action):
-    """Prints the version; looked up only when asked for."""
-
-    def __init__(self, option_strings: list[str], dest: str, **_: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        sys.stdout.write(f"xlstmd {installed_version()}\n")
-        parser.exit()
 
 
 def _add_serve(commands: Any) -> None:

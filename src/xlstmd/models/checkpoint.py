@@ -84,6 +84,8 @@ def save(checkpoint: ForecasterCheckpoint, folder: Path) -> ForecasterCheckpoint
     stored = {name: _stored(array) for name, array in checkpoint.weights.items()}
     path = folder / WEIGHTS_FILE
     save_file(stored, path)
+    # The library writes for the owner alone; a model is for everybody who may read the folder.
+    path.chmod(0o644)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     facts = {
         "format": FORMAT,

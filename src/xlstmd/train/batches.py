@@ -10,6 +10,7 @@ from xlstmd.models.patching import make_features, plan_tokens
 from xlstmd.models.scaling import RENEW_SHARE
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 # Per bucket of the pool: shortest series, longest hidden future, share of batches, rows.
 _BUCKETS: dict[int, tuple[int, int, float, int]] = {
@@ -51,12 +52,7 @@ def draw_bucket(rng: np.random.Generator, lengths: tuple[int, ...]) -> tuple[int
 
 
 def make_batch(rng: np.random.Generator, rows: Floats, config: ForecasterConfig) -> Batch:
-    """Turns series into a batch.
-
-    Half of the rows are forecasts: the future is hidden, the scale is that of the points before it
-    (or of slightly fewer, as a stream's is). The others are streams: the scale is frozen somewhere
-    in the last two thirds, parts are masked, and every token after it is scored. The scale never
-    sees what is scored.
+    """Turns series into a batch; the scale never sees what is scored.
 
     Args:
       rng: source of all randomness.
@@ -64,11 +60,57 @@ def make_batch(rng: np.random.Generator, rows: Floats, config: ForecasterConfig)
       config: of the model.
     """
     count, length = rows.shape
-    shortest, longest_future, _, _ = _BUCKETS[length]
     patch = config.patch_length
     observed = ~np.isnan(rows)
-    first = observed.argmax(axis=1)
-    start = np.maximum(length - rng.integers(shortest, length + 1, count), first)
+    cuts = _draw_cuts(rng, observed, patch)
+    place = np.arange(length)[None, :]
+    visible = observed & (place >= cuts.start[:, None]) & (place < cuts.known[:, None])
+    visible &= ~_lost(rng, count, length, patch, np.logical_not(cuts.is_forecast))
+    values = np.where(observed, rows, 0.0).astype(np.float64)
+    mean, scale, usable = _frozen_scale(values, visible & (place < cuts.anchor[:, None]))
+    scaled = (values - mean[:, None]) / scale[:, None]
+
+    plan = plan_tokens(cuts.start, cuts.known, -(-(length - cuts.known) // patch) - 1, patch)
+    features = make_features(np.where(visible, scaled, np.nan), plan, config)
+    index = plan.ends[:, :, None] + np.arange(patch)
+    target = (np.arange(count)[:, None, None], np.minimum(index, length - 1))
+    scored = plan.valid & (plan.ends >= cuts.anchor[:, None]) & usable[:, None]
+    mask = scored[:, :, None] & (index < length) & observed[target]
+    per_row = np.maximum(mask.sum(axis=(1, 2)), 1)
+    weights = mask * (scale / per_row / count)[:, None, None]
+    return Batch(
+        features=features,
+        valid=plan.valid,
+        targets=np.where(mask, scaled[target], 0.0).astype(np.float32),
+        weights=weights.astype(np.float32),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cuts:
+    """Where each of B series is cut.
+
+    Half of the rows are forecasts: the future is hidden, and the scale is that of the points
+    before it, or of slightly fewer, as a stream's is. The others are streams: the scale is frozen
+    somewhere in the last two thirds, and every token after it is scored.
+
+    Attributes:
+      start: first point that is seen.
+      anchor: point after the last one that the scale sees.
+      known: point after the last one that is seen.
+      is_forecast: which of the two.
+    """
+
+    start: Ints
+    anchor: Ints
+    known: Ints
+    is_forecast: NDArray[np.bool_]
+
+
+def _draw_cuts(rng: np.random.Generator, observed: NDArray[np.bool_], patch: int) -> _Cuts:
+    count, length = observed.shape
+    shortest, longest_future, _, _ = _BUCKETS[length]
+    start = np.maximum(length - rng.integers(shortest, length + 1, count), observed.argmax(axis=1))
     start = np.minimum(start, length - shortest)
     is_forecast = np.asarray(rng.random(count) < 0.5)
     room = np.minimum(longest_future, (length - start) // 2)
@@ -79,35 +121,18 @@ def make_batch(rng: np.random.Generator, rows: Floats, config: ForecasterConfig)
     recent = known - (rng.random(count) * (span * RENEW_SHARE + 1)).astype(np.int64)
     anywhere = start + np.ceil(span * rng.uniform(1 / 3, 1, count)).astype(np.int64)
     anchor = np.maximum(np.where(is_forecast, recent, anywhere), start + 1)
+    return _Cuts(start=start, anchor=anchor, known=known, is_forecast=is_forecast)
 
-    place = np.arange(length)[None, :]
-    visible = observed & (place >= start[:, None]) & (place < known[:, None])
-    visible &= ~_lost(rng, count, length, patch, np.logical_not(is_forecast))
-    scaled_by = visible & (place < anchor[:, None])
-    points = scaled_by.sum(axis=1)
-    safe = np.where(observed, rows, 0.0).astype(np.float64)
-    mean = (safe * scaled_by).sum(axis=1) / np.maximum(points, 1)
-    spread = ((safe - mean[:, None]) ** 2 * scaled_by).sum(axis=1)
-    deviation = np.sqrt(spread / np.maximum(points, 1))
-    usable = (points >= _LEAST_POINTS) & (deviation > _LEAST_DEVIATION)
-    scale = np.where(usable, deviation, 1.0)
-    scaled = (safe - mean[:, None]) / scale[:, None]
 
-    plan = plan_tokens(start, known, -(-(length - known) // patch) - 1, patch)
-    features = make_features(np.where(visible, scaled, np.nan), plan, config)
-    index = plan.ends[:, :, None] + np.arange(patch)
-    inside = np.minimum(index, length - 1)
-    line = np.arange(count)[:, None, None]
-    scored = plan.valid & (plan.ends >= anchor[:, None]) & usable[:, None]
-    mask = scored[:, :, None] & (index < length) & observed[line, inside]
-    per_row = np.maximum(mask.sum(axis=(1, 2)), 1)
-    weights = mask * (scale / per_row / count)[:, None, None]
-    return Batch(
-        features=features,
-        valid=plan.valid,
-        targets=np.where(mask, scaled[line, inside], 0.0).astype(np.float32),
-        weights=weights.astype(np.float32),
-    )
+def _frozen_scale(
+    values: NDArray[np.float64], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Gives mean and deviation of what is seen, [B] each, and which rows have enough for both."""
+    points = np.maximum(seen.sum(axis=1), 1)
+    mean = (values * seen).sum(axis=1) / points
+    deviation = np.sqrt((((values - mean[:, None]) ** 2) * seen).sum(axis=1) / points)
+    usable = np.asarray((points >= _LEAST_POINTS) & (deviation > _LEAST_DEVIATION))
+    return mean, np.where(usable, deviation, 1.0), usable
 
 
 def _lost(

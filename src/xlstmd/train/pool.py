@@ -87,6 +87,35 @@ def _worked(
         yield chunk, rows
 
 
+def _check(counts: Mapping[int, int], real_fraction: float) -> None:
+    unknown = [length for length in counts if length not in BUCKETS]
+    if unknown or not counts:
+        raise ConfigError(f"counts: expected lengths out of {BUCKETS}, got {unknown}")
+    if min(counts.values()) < 1:
+        raise ConfigError(f"counts: expected at least 1 per bucket, got {dict(counts)}")
+    if not 0.0 <= real_fraction < 1.0:
+        raise ConfigError(f"real_fraction: expected 0 to below 1, got {real_fraction}")
+
+
+def _fill(
+    arrays: Mapping[int, npt.NDArray[np.float16]], chunks: list[_Chunk], workers: int
+) -> None:
+    """Works all chunks off into the arrays, under a progress bar."""
+    executor = (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
+            bar = progress.add_task("series", total=sum(chunk.count for chunk in chunks))
+            for chunk, rows in _worked(chunks, executor, 2 * workers):
+                arrays[chunk.length][chunk.start : chunk.start + chunk.count] = rows
+                progress.advance(bar, chunk.count)
+    finally:
+        if executor is not None:
+            executor.shutdown(cancel_futures=True)
+
+
 def build_pool(
     folder: Path,
     *,
@@ -112,13 +141,7 @@ def build_pool(
     Raises:
       ConfigError: a bucket, a count or the fraction is out of range.
     """
-    unknown = [length for length in counts if length not in BUCKETS]
-    if unknown or not counts:
-        raise ConfigError(f"counts: expected lengths out of {BUCKETS}, got {unknown}")
-    if min(counts.values()) < 1:
-        raise ConfigError(f"counts: expected at least 1 per bucket, got {dict(counts)}")
-    if not 0.0 <= real_fraction < 1.0:
-        raise ConfigError(f"real_fraction: expected 0 to below 1, got {real_fraction}")
+    _check(counts, real_fraction)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The card is written last: a pool without one is not complete.
@@ -130,19 +153,7 @@ def build_pool(
         for length, count in counts.items()
     }
     chunks = list(_chunks(seed, counts, real_fraction, data_root))
-    executor = (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
-    )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    try:
-        with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
-            bar = progress.add_task("series", total=sum(counts.values()))
-            for chunk, rows in _worked(chunks, executor, 2 * workers):
-                arrays[chunk.length][chunk.start : chunk.start + chunk.count] = rows
-                progress.advance(bar, chunk.count)
-    finally:
-        if executor is not None:
-            executor.shutdown(cancel_futures=True)
+    _fill(arrays, chunks, workers)
     for array in arrays.values():
         array.flush()
     card = {

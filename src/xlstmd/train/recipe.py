@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xlstmd.models import presets
@@ -66,15 +67,7 @@ def train_forecaster(
     loop = Loop(network, LoopConfig(seconds=60.0 * minutes), folder, rng)
     if resume and loop.resume():
         logger.info("resumed", extra={"step": loop.step, "seconds": round(loop.elapsed)})
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("loss", total=60.0 * minutes)
-        weights = loop.run(
-            draw_batches(rng, series, config),
-            lambda elapsed, loss: bar.update(
-                task, completed=elapsed, description=f"loss {loss:.4f} step {loop.step}"
-            ),
-        )
+    weights = _learn(loop, draw_batches(rng, series, config))
     training = {
         "preset": preset,
         "seed": seed,
@@ -84,17 +77,24 @@ def train_forecaster(
         "threads": threads,
         "pool": series.card,
     }
-    save(
-        ForecasterCheckpoint(
-            name=preset,
-            version=version,
-            config=config,
-            weights={name: tensor.numpy() for name, tensor in weights.items()},
-            training=training,
-        ),
-        folder / "model",
+    checkpoint = ForecasterCheckpoint(
+        name=preset, version=version, config=config, weights=weights, training=training
     )
+    save(checkpoint, folder / "model")
     draw_curve(folder / "loss.csv", folder / "loss.png")
+
+
+def _learn(loop: Loop, batches: Iterator[Batch]) -> dict[str, NDArray[np.float32]]:
+    """Runs the loop under a progress bar and gives the averaged weights."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("loss", total=loop.config.seconds)
+
+        def show(elapsed: float, loss: float) -> None:
+            bar.update(task, completed=elapsed, description=f"loss {loss:.4f} step {loop.step}")
+
+        weights = loop.run(batches, show)
+    return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
 def draw_batches(rng: np.random.Generator, pool: Pool, config: ForecasterConfig) -> Iterator[Batch]:

@@ -102,29 +102,18 @@ class _Recurrence(torch.autograd.Function):
     def backward(
         ctx: Any, d_out: Tensor, dh: Tensor, dc: Tensor, dn: Tensor, dm: Tensor
     ) -> tuple[Tensor | None, ...]:
-        preacts, matrix, (h0, c0, n0, m0), (_, c, n, m) = ctx.saved_tensors
-        reset, valid, options = ctx.reset, ctx.valid, ctx.options
-        T, H, B, width = preacts.shape
-        D = width // 4
-        i, f, z, o = (gate.contiguous() for gate in preacts.split(D, dim=-1))
-        log_i, log_f = _log_gates(i, f, options, valid)
-        carried = log_f + m0
-        keep, take = torch.exp(carried - m), torch.exp(log_i - m)
-        # Where the maximum of the stabilizer came from; a tie is shared, as torch.maximum does.
-        from_carried = (carried > log_i).to(m) + 0.5 * (carried == log_i).to(m)
-        n = _nonzero(n)
-        gate_o, cell_in = torch.sigmoid(o), torch.tanh(z)
-        to_cell = gate_o / n
-        ratio = c / n
-        to_o = ratio * gate_o * (1.0 - gate_o)
-        to_z = take * (1.0 - cell_in * cell_in)
-        to_i, to_f = _gate_slopes(i, f, options)
+        preacts, matrix, starts, ends = ctx.saved_tensors
+        reset, valid = ctx.reset, ctx.valid
+        h0, c0, n0, _ = starts
+        keep, take, from_carried, cell_in, ratio, to_cell, *slopes = _slopes(
+            preacts, starts, ends, ctx.options, valid
+        )
+        to_i, to_f, to_z, to_o = slopes
         if valid is not None:
             d_out = d_out.masked_fill(~valid, 0.0)
-            to_f = to_f.masked_fill(~valid, 0.0)
         d_preacts = torch.empty_like(preacts)
         turned = matrix.transpose(-1, -2)
-        for t in range(T - 1, -1, -1):
+        for t in reversed(range(len(preacts))):
             dh_all = dh + d_out[t]
             dh_new = dh_all if valid is None else dh_all.masked_fill(~valid[t], 0.0)
             through = dh_new * to_cell[t]
@@ -143,9 +132,36 @@ class _Recurrence(torch.autograd.Function):
                 dh = dh + dh_all.masked_fill(valid[t], 0.0)
             if reset is not None:
                 dh, dc, dn, dm = (part.masked_fill(reset[t], 0.0) for part in (dh, dc, dn, dm))
-        sources = h0.transpose(0, 1).reshape(H, T * B, D)
-        d_matrix = sources.transpose(1, 2) @ d_preacts.transpose(0, 1).reshape(H, T * B, width)
+        sources = h0.transpose(0, 1).flatten(1, 2)
+        d_matrix = sources.transpose(1, 2) @ d_preacts.transpose(0, 1).flatten(1, 2)
         return d_preacts, d_matrix, dh, dc, dn, dm, None, None, None
+
+
+def _slopes(
+    preacts: Tensor, starts: Tensor, ends: Tensor, options: SLSTMOptions, valid: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Gives everything the backward pass needs of the forward one, for all steps at once.
+
+    Returns:
+      What is kept and taken, the share of the stabilizer that was carried, the cell input, c / n,
+      d h / d c, and the derivatives by the pre-activations of all gates.
+    """
+    i, f, z, o = (gate.contiguous() for gate in preacts.chunk(4, dim=-1))
+    _, c, n, m = ends
+    log_i, log_f = _log_gates(i, f, options, valid)
+    carried = log_f + starts[3]
+    keep, take = torch.exp(carried - m), torch.exp(log_i - m)
+    # Where the maximum of the stabilizer came from; a tie is shared, as torch.maximum does.
+    from_carried = (carried > log_i).to(m) + 0.5 * (carried == log_i).to(m)
+    n = _nonzero(n)
+    gate_o, cell_in = torch.sigmoid(o), torch.tanh(z)
+    ratio = c / n
+    to_i, to_f = _gate_slopes(i, f, options)
+    if valid is not None:
+        to_f = to_f.masked_fill(~valid, 0.0)
+    to_z = take * (1.0 - cell_in * cell_in)
+    to_o = ratio * gate_o * (1.0 - gate_o)
+    return keep, take, from_carried, cell_in, ratio, gate_o / n, to_i, to_f, to_z, to_o
 
 
 def _log_gates(
