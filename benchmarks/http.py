@@ -158,7 +158,8 @@ def run(model: str | None, plan: Plan) -> list[Row]:
     Raises:
       BenchmarkError: a server does not start or does not answer as the bare model does.
     """
-    forecaster = xlstmd.load_forecaster(model)
+    # As many threads as the daemon gives its model.
+    forecaster = xlstmd.load_forecaster(model, threads=1)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         ports = Ports(

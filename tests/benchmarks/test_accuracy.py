@@ -113,7 +113,7 @@ SMALL = ["--tasks", "hospital,m1_yearly"]
 @pytest.fixture
 def last_value(monkeypatch):
     model = LastValue()
-    monkeypatch.setattr(xlstmd, "load_forecaster", lambda _name: model, raising=False)
+    monkeypatch.setattr(xlstmd, "load_forecaster", lambda _name, **_: model, raising=False)
     return model
 
 

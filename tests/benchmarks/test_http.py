@@ -63,7 +63,7 @@ def make_job(port, **changes):
 
 def test_a_whole_run_gives_every_row(monkeypatch, tmp_path, capsys):
     model = SimpleNamespace(forecast=fake_forecast)
-    monkeypatch.setattr(xlstmd, "load_forecaster", lambda _name: model, raising=False)
+    monkeypatch.setattr(xlstmd, "load_forecaster", lambda _name, **_: model, raising=False)
     monkeypatch.setattr(bench, "daemon", lambda *_: fake_daemon())
     monkeypatch.setattr(bench, "Plan", lambda **_: SMALL_PLAN)
     path = tmp_path / "http.json"

@@ -23,7 +23,7 @@ def echo(monkeypatch):
     model = EchoModel()
     model.asked_for = []
 
-    def load(name=None):
+    def load(name=None, **_):
         model.asked_for.append(name)
         return model
 

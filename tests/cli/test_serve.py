@@ -63,7 +63,7 @@ def test_a_port_that_is_taken_is_4(cli, served, monkeypatch):
 
 
 def test_a_model_that_is_not_there_is_4(cli, served, monkeypatch):
-    def fail(name):
+    def fail(name, **_):
         raise CheckpointError(f"model: expected small, got {name}")
 
     monkeypatch.setattr(serve, "load_forecaster", fail)

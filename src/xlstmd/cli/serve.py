@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     if state:
         # Nobody else's business: it is made for the daemon's user alone.
         Path(state).mkdir(mode=0o700, parents=True, exist_ok=True)
-    forecaster = load_forecaster(settings.model or None)
+    forecaster = load_forecaster(settings.model or None, threads=settings.threads)
     serve.run({forecaster.name: forecaster}, settings)
 
 

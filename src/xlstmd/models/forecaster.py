@@ -204,20 +204,24 @@ class ForecastStream:
 
 
 def load_forecaster(
-    name_or_path: str | Path | None = None, *, runtime: str | None = None
+    name_or_path: str | Path | None = None,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
 ) -> Forecaster:
     """Loads a forecaster.
 
     Args:
       name_or_path: a shipped one by name, or a folder; None is the default one.
       runtime: by name; None takes the best that can run here.
+      threads: that it computes with; None leaves that as it is in this process.
 
     Raises:
       CheckpointError: there is no such model, or its files are damaged.
       BackendUnavailable: no runtime can run it, with the reasons.
     """
     checkpoint = checkpoints.load(checkpoints.find(name_or_path))
-    return Forecaster(checkpoint, make_runtime(checkpoint, runtime))
+    return Forecaster(checkpoint, make_runtime(checkpoint, runtime, threads=threads))
 
 
 def finished(

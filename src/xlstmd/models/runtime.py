@@ -54,8 +54,15 @@ def refusals() -> dict[str, str]:
     return {name: reason for name, _, packages in _RUNTIMES if (reason := _refusal(packages))}
 
 
-def make_runtime(checkpoint: ForecasterCheckpoint, name: str | None = None) -> ForecastRuntime:
+def make_runtime(
+    checkpoint: ForecasterCheckpoint, name: str | None = None, *, threads: int | None = None
+) -> ForecastRuntime:
     """Builds the best runtime that can run here, or the one named.
+
+    Args:
+      checkpoint: what to run.
+      name: of the runtime; None takes the best.
+      threads: that it computes with; None leaves that as it is in this process.
 
     Raises:
       BackendUnavailable: none can, with each one's reason.
@@ -68,7 +75,7 @@ def make_runtime(checkpoint: ForecasterCheckpoint, name: str | None = None) -> F
     for candidate, path, _ in _RUNTIMES:
         if candidate not in refused and name in (None, candidate):
             module, _, cls = path.partition(":")
-            runtime: ForecastRuntime = getattr(import_module(module), cls)(checkpoint)
+            runtime: ForecastRuntime = getattr(import_module(module), cls)(checkpoint, threads)
             return runtime
     reasons = "; ".join(f"{who}: {why}" for who, why in refused.items())
     raise BackendUnavailable(f"no runtime can run this model: {reasons}", refused)

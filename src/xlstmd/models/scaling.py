@@ -1,7 +1,7 @@
 """The scale of a series, frozen at moments that depend on its history alone. NumPy only.
 
 A forecast of a series must not depend on whether it was fed whole or point by point, and a scale
-that follows every point costs accuracy (docs/decisions/0002). So mean and deviation are frozen and
+that follows every point costs accuracy (docs/decisions/0001). So mean and deviation are frozen and
 renewed only
 
 - with each point up to 32, later when the points since the last renewal have doubled the series,
@@ -13,6 +13,7 @@ on are encoded again with the new scale. The cost per point is constant on avera
 bounded, and the result is a function of the history alone.
 """
 
+import math
 from typing import Final
 
 import numpy as np
@@ -22,11 +23,14 @@ Floats = NDArray[np.float64]
 
 DENSE: Final = 32
 RENEW_SHARE: Final = 1.0 / 16.0
-MEAN_DRIFT: Final = 0.1
-DEVIATION_DRIFT: Final = 0.1
+MEAN_DRIFT: Final = 0.05
+DEVIATION_DRIFT: Final = 0.05
 
 # Below this share of its values' size a deviation is rounding, and the series constant.
 _ROUNDING: Final = 1e-12
+
+# Distances beyond this many deviations count as this many: their squares stay finite.
+_FARTHEST: Final = 1e9
 
 
 class ScaledContext:
@@ -96,22 +100,26 @@ class ScaledContext:
 
     def _renew(self, points: Floats) -> None:
         known = points[~np.isnan(points)]
+        count = len(known)
         self._anchor = len(points)
-        self._count, self._sum, self._squares = float(len(known)), 0.0, float(len(known))
-        if not len(known):
+        self._count, self._sum, self._squares = float(count), 0.0, float(count)
+        if not count:
             # Nothing but missing points for a whole context: the old scale is the best there is.
             return
         # Around the first value and in units of the largest distance: no digit is lost to a high
         # level, and nothing overflows.
-        around = known[0]
+        around = float(known[0])
         away = known - around
-        size = float(np.abs(away).max())
+        size = max(float(np.maximum.reduce(away)), -float(np.minimum.reduce(away)))
         if size <= _ROUNDING * abs(around):
-            self.mean, self.deviation = float(around), 0.0
-        else:
-            away = away / size
-            self.mean = float(around + size * away.mean())
-            self.deviation = float(size * away.std())
+            self.mean, self.deviation = around, 0.0
+            return
+        away /= size
+        middle = float(np.add.reduce(away)) / count
+        away -= middle
+        away *= away
+        self.mean = around + size * middle
+        self.deviation = size * math.sqrt(float(np.add.reduce(away)) / count)
 
     def _next_renewal(self, points: Floats, seen: int) -> int | None:
         """Gives how many points there are at the next renewal; None when it lies beyond them."""
@@ -135,17 +143,26 @@ class ScaledContext:
         """
         known = ~np.isnan(fresh)
         unit = self.deviation if self.deviation > 0.0 else 1.0
-        away = np.clip(np.where(known, (fresh - self.mean) / unit, 0.0), -1e9, 1e9)
-        count = np.cumsum(np.concatenate([[self._count], known]))[1:]
-        total = np.cumsum(np.concatenate([[self._sum], away]))[1:]
-        squares = np.cumsum(np.concatenate([[self._squares], away * away]))[1:]
+        away = (fresh - self.mean) / unit
+        away[~known] = 0.0
+        np.minimum(np.maximum(away, -_FARTHEST, out=away), _FARTHEST, out=away)
+        count = self._count + np.add.accumulate(known, dtype=np.float64)
+        squares = away * away
+        away[0] += self._sum
+        squares[0] += self._squares
+        total = np.add.accumulate(away, out=away)
+        np.add.accumulate(squares, out=squares)
         self._count, self._sum, self._squares = count[-1], total[-1], squares[-1]
         if self.deviation == 0.0:
             moved: NDArray[np.bool_] = known & (fresh != self.mean)
             return moved
-        mean = total / np.maximum(count, 1.0)
-        deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1.0) - mean * mean, 0.0))
-        off: NDArray[np.bool_] = (np.abs(mean) > MEAN_DRIFT) | (
-            np.abs(deviation - 1.0) > DEVIATION_DRIFT
+        np.maximum(count, 1.0, out=count)
+        mean = total / count
+        # Of the squared deviation, so that no root is drawn.
+        spread = squares / count - mean * mean
+        off: NDArray[np.bool_] = (
+            (np.abs(mean) > MEAN_DRIFT)
+            | (spread > (1.0 + DEVIATION_DRIFT) ** 2)
+            | (spread < (1.0 - DEVIATION_DRIFT) ** 2)
         )
         return off

@@ -16,12 +16,18 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, checkpoint: ForecasterCheckpoint) -> None:
+    def __init__(self, checkpoint: ForecasterCheckpoint, threads: int | None = None) -> None:
         """Builds the network and fills it.
+
+        Args:
+          checkpoint: architecture and weights.
+          threads: of torch, for the whole process; None leaves them.
 
         Raises:
           CheckpointError: weights do not fit the architecture.
         """
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.network = ForecastNetwork(checkpoint.config)
         weights = {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()}
         try:

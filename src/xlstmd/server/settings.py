@@ -32,6 +32,8 @@ class Settings:
       host: address to listen on; only loopback ones while there is no authentication.
       port: 0 takes a free one.
       model: name or folder of the forecaster; empty is the default one.
+      threads: that the model computes with. Small batches gain nothing from more, and several
+        threads on a busy machine wait for each other.
       allowed_hosts: further names that `Host` and `Origin` may carry, for a proxy in front.
       log_level: of the daemon's own messages and its access log.
       max_body_bytes: of a request.
@@ -59,6 +61,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8884
     model: str = ""
+    threads: int = 1
     allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"
     max_body_bytes: int = 16_000_000
