@@ -1,4 +1,4 @@
-"""The shapes of requests and answers on the wire; `api.md` is their contract."""
+"""The shapes of requests and answers on the wire; docs/reference/http.md is their contract."""
 
 from typing import Annotated, Any, Final
 
