@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xlstmd.ops.conv import reference, vectorized
+from xlstmd.ops import conv as conv_op
+from xlstmd.ops.selection import Problem, select
 from xlstmd.ops.state import ConvState
 
 
@@ -20,6 +21,7 @@ class CausalConv(nn.Module):
           window: steps that an output sees, its own included.
         """
         super().__init__()
+        self.operation = select("conv", conv_op.IMPLEMENTATIONS, Problem())
         bound = 1.0 / math.sqrt(window)
         self.weight = nn.Parameter(torch.empty(width, window).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
@@ -37,8 +39,10 @@ class CausalConv(nn.Module):
         valid: Tensor | None = None,
     ) -> tuple[Tensor, ConvState]:
         """Filters [B, T, D]."""
-        return vectorized.sequence(x, self.weight, self.bias, state, reset, valid)
+        y, state = self.operation.sequence(x, self.weight, self.bias, state, reset, valid)
+        return y, state
 
     def step(self, x: Tensor, state: ConvState) -> tuple[Tensor, ConvState]:
         """Filters one step [B, D]."""
-        return reference.step(x, self.weight, self.bias, state)
+        y, state = self.operation.step(x, self.weight, self.bias, state)
+        return y, state

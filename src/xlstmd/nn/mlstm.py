@@ -7,8 +7,9 @@ from xlstmd.nn import initializers
 from xlstmd.nn.config import MLSTMBlockConfig
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
-from xlstmd.ops.mlstm import chunkwise, reference
+from xlstmd.ops import mlstm as mlstm_op
 from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.selection import Problem, select
 from xlstmd.ops.state import MLSTMState
 
 INPUT_GATE_BIAS = -10.0
@@ -33,6 +34,7 @@ class MLSTMLayer(nn.Module):
         self.forget_gate = nn.Linear(width, heads)
         self.head_norm = HeadNorm(heads, config.value_width, config.norm_eps)
         self.out = nn.Linear(width, width, bias=False)
+        self.operation = select("mlstm", mlstm_op.IMPLEMENTATIONS, Problem())
         self.options = MLSTMOptions(
             eps=config.eps,
             stabilizer_start=config.stabilizer_start,
@@ -69,14 +71,14 @@ class MLSTMLayer(nn.Module):
         """Runs [B, T, D]."""
         q, k, v = (part.transpose(1, 2) for part in self._qkv(x))
         i, f = self.input_gate(x).transpose(1, 2), self.forget_gate(x).transpose(1, 2)
-        h, cell = chunkwise.sequence(q, k, v, i, f, mlstm(state), self.options, reset, valid)
+        h, cell = self.operation.sequence(q, k, v, i, f, mlstm(state), self.options, reset, valid)
         return self._read(h.transpose(1, 2), x), BlockState(None, cell)
 
     def step(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
         """Runs one step [B, D]."""
         q, k, v = self._qkv(x)
         gates = self.input_gate(x), self.forget_gate(x)
-        h, cell = reference.step(q, k, v, *gates, mlstm(state), self.options)
+        h, cell = self.operation.step(q, k, v, *gates, mlstm(state), self.options)
         return self._read(h, x), BlockState(None, cell)
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,8 +11,9 @@ from xlstmd.nn.headwise import Headwise
 from xlstmd.nn.mlstm import mlstm
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
-from xlstmd.ops.mlstm import chunkwise, reference
+from xlstmd.ops import mlstm as mlstm_op
 from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.selection import Problem, select
 from xlstmd.ops.state import MLSTMState
 
 GATE_BIAS_STD = 0.1
@@ -41,6 +42,7 @@ class PreUpMLSTMLayer(nn.Module):
         self.head_norm = HeadNorm(heads, config.head_width, config.norm_eps)
         self.skip = nn.Parameter(torch.ones(inner))
         self.down = nn.Linear(inner, width, bias=False)
+        self.operation = select("mlstm", mlstm_op.IMPLEMENTATIONS, Problem())
         self.options = MLSTMOptions(eps=config.eps, stabilizer_start=config.stabilizer_start)
         initializers.small(self.up.weight, width)
         initializers.small(self.gate.weight, width)
@@ -78,7 +80,7 @@ class PreUpMLSTMLayer(nn.Module):
         *qkv, i, f = self._memory_inputs(inner, mixed)
         q, k, v = (part.transpose(1, 2) for part in qkv)
         i, f = i.transpose(1, 2), f.transpose(1, 2)
-        h, cell = chunkwise.sequence(q, k, v, i, f, mlstm(state), self.options, reset, valid)
+        h, cell = self.operation.sequence(q, k, v, i, f, mlstm(state), self.options, reset, valid)
         return self._read(h.transpose(1, 2), mixed, x), BlockState(conv, cell)
 
     def step(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
@@ -88,7 +90,7 @@ class PreUpMLSTMLayer(nn.Module):
         mixed, conv = self.conv.step(inner, state.conv)
         mixed = functional.silu(mixed)
         q, k, v, i, f = self._memory_inputs(inner, mixed)
-        h, cell = reference.step(q, k, v, i, f, mlstm(state), self.options)
+        h, cell = self.operation.step(q, k, v, i, f, mlstm(state), self.options)
         return self._read(h, mixed, x), BlockState(conv, cell)
 
     def _memory_inputs(self, inner: Tensor, mixed: Tensor) -> tuple[Tensor, ...]:

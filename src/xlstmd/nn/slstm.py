@@ -10,7 +10,8 @@ from xlstmd.nn.conv import CausalConv
 from xlstmd.nn.headwise import Headwise
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
-from xlstmd.ops.slstm import reference, vectorized
+from xlstmd.ops import slstm as slstm_op
+from xlstmd.ops.selection import Problem, select
 from xlstmd.ops.slstm.options import SLSTMOptions
 from xlstmd.ops.state import SLSTMState
 
@@ -38,6 +39,7 @@ class SLSTMLayer(nn.Module):
         bias[1] = initializers.forget_powerlaw(heads, units, block_index, num_blocks)
         self.bias = nn.Parameter(bias)
         self.head_norm = HeadNorm(heads, units, config.norm_eps)
+        self.operation = select("slstm", slstm_op.IMPLEMENTATIONS, Problem())
         self.options = SLSTMOptions(
             forget_gate=config.forget_gate, gate_soft_cap=config.gate_soft_cap
         )
@@ -60,7 +62,7 @@ class SLSTMLayer(nn.Module):
         if self.conv is not None and state.conv is not None:
             gated, conv = self.conv(x, state.conv, reset, valid)
             gated = functional.silu(gated)
-        out, cell = vectorized.sequence(
+        out, cell = self.operation.sequence(
             self._preacts(x, gated), self.recurrent, _slstm(state), self.options, reset, valid
         )
         return self.head_norm(out), BlockState(conv, cell)
@@ -71,7 +73,7 @@ class SLSTMLayer(nn.Module):
         if self.conv is not None and state.conv is not None:
             gated, conv = self.conv.step(x, state.conv)
             gated = functional.silu(gated)
-        out, cell = reference.step(
+        out, cell = self.operation.step(
             self._preacts(x, gated), self.recurrent, _slstm(state), self.options
         )
         return self.head_norm(out), BlockState(conv, cell)

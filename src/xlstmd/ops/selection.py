@@ -5,8 +5,9 @@ last. Nothing is dispatched per call.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -71,13 +72,14 @@ def full_precision_only(problem: Problem) -> str | None:
     return f"needs a float32 or float64 state, got {problem.dtype}"
 
 
+@cache
 def select(
     op: str,
-    implementations: Sequence[Implementation],
+    implementations: tuple[Implementation, ...],
     problem: Problem,
     prefer: str = "auto",
 ) -> Operation:
-    """Chooses the first implementation that fits, or the one that is asked for.
+    """Chooses the first implementation that fits, or the one that is asked for; logs it once.
 
     Args:
       op: name of the operation, for messages.
