@@ -186,6 +186,27 @@ def test_extreme_series_give_sane_forecasts(forecaster, series):
     )
 
 
+@pytest.mark.parametrize("points", [1, 3, 30, 200])
+@pytest.mark.parametrize("base", [40, 500, 1000])
+def test_forecast_follows_a_change_of_level(forecaster, base, points):
+    rng = np.random.default_rng(0)
+    series = np.concatenate([rng.normal(size=base), 1e6 + rng.normal(size=points)])
+    forecast = forecaster.forecast([series], 8, (0.01, 0.5, 0.99))
+    assert forecast.quantiles[..., 2].min() > 1e4
+    stream = forecaster.stream()
+    for point in series:
+        stream.append([point])
+    streamed = stream.forecast(8, (0.01, 0.5, 0.99))
+    np.testing.assert_allclose(streamed.quantiles, forecast.quantiles, atol=10.0)
+
+
+def test_a_high_level_hides_no_movement(forecaster):
+    series = sample_series("season", 200)
+    plain = forecaster.forecast([series], 10, LEVELS).quantiles
+    lifted = forecaster.forecast([series + 1e11], 10, LEVELS).quantiles
+    np.testing.assert_allclose(lifted - 1e11, plain, atol=1e-3)
+
+
 def test_constant_series_stays_constant(forecaster):
     forecast = forecaster.forecast([np.full(77, 0.1)], 12, LEVELS)
     np.testing.assert_array_equal(forecast.quantiles, np.full((1, 12, 3), 0.1))
@@ -212,6 +233,9 @@ def test_histories_are_not_modified(forecaster):
     ("histories", "horizon", "levels", "field"),
     [
         ([[1.0, np.inf]], 3, LEVELS, r"series\[0\].values"),
+        ([[1.0, 1e301]], 3, LEVELS, r"series\[0\].values: expected numbers up to 1e300"),
+        ([[1.0, 2.0]], 2.5, LEVELS, "horizon: expected a whole number"),
+        ([[1.0, 2.0]], 3, (0.5, 0.5), r"quantile_levels\[1\]: expected each level once"),
         ([[1.0], [np.nan, np.nan]], 3, LEVELS, r"series\[1\].values"),
         ([[1.0], []], 3, LEVELS, r"series\[1\].values"),
         ([[1.0, 2.0]], 0, LEVELS, "horizon"),
@@ -223,3 +247,30 @@ def test_histories_are_not_modified(forecaster):
 def test_bad_requests_name_the_field(forecaster, histories, horizon, levels, field):
     with pytest.raises(InputError, match=field):
         forecaster.forecast([np.array(h) for h in histories], horizon, levels)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [None, 5.0, "abc", [10**400, 1], np.array(["a"]), np.array([1 + 2j]), [1.0, [2.0]], {}],
+)
+def test_what_is_no_series_is_refused_by_name(forecaster, series):
+    with pytest.raises(InputError, match="series"):
+        forecaster.predict(series, 3)
+
+
+def test_masked_points_are_missing(forecaster):
+    masked = np.ma.array([1.0, 99.0, 2.0, 3.0], mask=[False, True, False, False])
+    np.testing.assert_array_equal(
+        forecaster.predict(masked, 3).quantiles,
+        forecaster.predict([1.0, None, 2.0, 3.0], 3).quantiles,
+    )
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 3)), None, "abc", [1.0, 1e305]])
+def test_a_refused_append_takes_nothing_in(forecaster, values):
+    stream = forecaster.stream()
+    with pytest.raises(InputError, match="values"):
+        stream.append(values)
+    assert stream.observed == 0
+    with pytest.raises(InputError, match="at least one observed value"):
+        stream.forecast(3)

@@ -49,6 +49,24 @@ def test_kept_points_are_bounded():
     assert context.observed == 3000
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, -3e7])
+def test_rounding_around_a_constant_renews_nothing(level):
+    series = np.full(5000, level)
+    series[::2] = np.nextafter(level, np.inf) if level else level
+    context = ScaledContext(CONTEXT)
+    context.extend(series[:40])
+    renewals = sum(context.extend(np.array([point])) for point in series[40:])
+    assert renewals <= 5000 / (CONTEXT // 2) + 5
+
+
+def test_a_change_of_level_renews_at_once():
+    rng = np.random.default_rng(0)
+    context = ScaledContext(CONTEXT)
+    context.extend(rng.normal(size=1000))
+    assert context.extend(np.array([1e6]))
+    assert context.deviation > 1e4
+
+
 def test_a_long_silence_keeps_the_scale():
     context = ScaledContext(CONTEXT)
     context.extend(np.array([1.0, 3.0] * 50))

@@ -85,6 +85,15 @@ def test_slow_head_is_closed(port, start):
     assert 0.2 < time.monotonic() - started < 3.0
 
 
+@pytest.mark.parametrize("size", [70_000, 250_000])
+def test_huge_head_is_refused_even_in_one_piece(port, size):
+    with connected(port) as client:
+        client.sendall(head(method="GET", path="/livez", extra=f"x: {'a' * size}\r\n"))
+        status, _, body = read_answer(client)
+    assert status == 400
+    assert "at most 65536 bytes" in json.loads(body)["detail"]
+
+
 def test_idle_connection_is_closed_after_its_answer(port):
     with connected(port) as client:
         client.sendall(head(len(BODY)) + BODY)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from xlstmd.cli.options import UsageError
@@ -22,9 +23,10 @@ def run(arguments: argparse.Namespace) -> None:
     from xlstmd.train.recipe import train_forecaster
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = Path(arguments.output or f"runs/{arguments.preset}")
     train_forecaster(
         arguments.preset,
-        Path(arguments.output or f"runs/{arguments.preset}"),
+        folder,
         seed=arguments.seed,
         minutes=arguments.minutes,
         resume=not arguments.restart,
@@ -32,3 +34,4 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         pool=Path(arguments.pool) if arguments.pool else None,
     )
+    sys.stdout.write(f"The model is in {folder / 'model'}\n")

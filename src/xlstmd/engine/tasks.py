@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import InputError, ShapeError
+from xlstmd.models.points import check_points
 from xlstmd.models.quantile_forecast import QuantileForecast
 
 FloatArray = NDArray[np.float64]
@@ -124,14 +125,7 @@ class ForecastResult:
 def _check_history(history: FloatArray, field: str) -> None:
     if history.ndim != 1:
         raise ShapeError(field, "a list of numbers", f"an array with shape {list(history.shape)}")
-    finite = np.isfinite(history)
-    if finite.all() and len(history):
-        return
-    infinite = np.isinf(history)
-    if infinite.any():
-        index = int(infinite.argmax())
-        got = f"{history[index]} at position {index}"
-        raise InputError(field, "finite numbers or missing values", got, code="non_finite")
-    if not finite.any():
+    check_points(history, field)
+    if np.isnan(history).all():
         got = f"{len(history)} missing values" if len(history) else "no points"
         raise InputError(field, "at least one observed value", got, code="empty")

@@ -1,6 +1,7 @@
 """The forecaster: series in, quantiles out. No torch in here."""
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,11 @@ from xlstmd.models import checkpoint as checkpoints
 from xlstmd.models import quantiles as quantile_functions
 from xlstmd.models.checkpoint import ForecasterCheckpoint
 from xlstmd.models.patching import make_features, plan_tokens
+from xlstmd.models.points import as_floats, as_points
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
 from xlstmd.models.runtime import ForecastRuntime, make_runtime
 from xlstmd.models.scaling import ScaledContext
-from xlstmd.models.stream import SeriesEncoder, checked_points
+from xlstmd.models.stream import SeriesEncoder
 
 __all__ = ["ForecastStream", "Forecaster", "QuantileForecast", "load_forecaster"]
 
@@ -117,11 +119,7 @@ class Forecaster:
         return ForecastStream(self.config, self._runtime)
 
     def _context(self, history: FloatArray, index: int) -> ScaledContext:
-        field = f"series[{index}].values"
-        points = checked_points(history)
-        if points.ndim != 1:
-            raise ShapeError(field, "a list of numbers", f"shape {list(points.shape)}")
-        check_points(points, field)
+        points = as_points(history, field := f"series[{index}].values")
         context = ScaledContext(self.config.context_length)
         context.extend(points)
         if not context.observed:
@@ -167,11 +165,9 @@ class ForecastStream:
         """Takes in one or more points, NaN = missing.
 
         Raises:
-          InputError: a value is infinite; nothing is taken in then.
+          InputError: a value is infinite or no number; nothing is taken in then.
         """
-        points = checked_points(values)
-        check_points(points, "values")
-        self._encoder.append(points)
+        self._encoder.append(as_points(values, "values"))
 
     def forecast(
         self, horizon: int, quantile_levels: Sequence[float] = DEFAULT_LEVELS
@@ -262,11 +258,20 @@ def check_request(horizon: int, quantile_levels: Sequence[float]) -> tuple[float
     """Checks what is asked of a forecast, and gives the levels.
 
     Raises:
-      InputError: a horizon below 1, no level, or one that is not strictly between 0 and 1.
+      InputError: a horizon that is no whole number or below 1, no level, one that is not strictly
+        between 0 and 1, or one twice.
     """
-    if horizon < 1:
+    try:
+        steps = operator.index(horizon)
+    except TypeError:
+        raise InputError("horizon", "a whole number", repr(horizon)[:40], code="bad_type") from None
+    if steps < 1:
         raise InputError("horizon", "1 or more", str(horizon))
-    levels = tuple(float(level) for level in quantile_levels)
+    try:
+        levels = tuple(float(level) for level in quantile_levels)
+    except (TypeError, ValueError):
+        got = repr(quantile_levels)[:40]
+        raise InputError("quantile_levels", "a list of numbers", got, code="bad_type") from None
     if not levels:
         raise InputError("quantile_levels", "at least one level", "none", code="empty")
     for index, level in enumerate(levels):
@@ -274,34 +279,24 @@ def check_request(horizon: int, quantile_levels: Sequence[float]) -> tuple[float
             code = "out_of_range" if math.isfinite(level) else "non_finite"
             expected = "a number strictly between 0 and 1"
             raise InputError(f"quantile_levels[{index}]", expected, str(level), code=code)
+        if level in levels[:index]:
+            raise InputError(f"quantile_levels[{index}]", "each level once", f"{level} again")
     return levels
-
-
-def check_points(points: FloatArray, field: str) -> None:
-    """Refuses infinite points.
-
-    Raises:
-      InputError: with the first one's place.
-    """
-    infinite = np.isinf(points)
-    if infinite.any():
-        place = int(infinite.argmax())
-        got = f"{points[place]} at position {place}"
-        raise InputError(field, "finite numbers or missing values", got, code="non_finite")
 
 
 def _histories(series: Any) -> list[FloatArray]:
     if isinstance(series, np.ndarray) and series.dtype != object:
-        rows = np.atleast_2d(np.asarray(series, dtype=np.float64))
+        rows = np.atleast_2d(as_floats(series, "series"))
         if rows.ndim != 2:
             raise ShapeError("series", "an array [T] or [S, T]", f"shape {list(rows.shape)}")
         return list(rows)
-    items = list(series)
+    try:
+        items = list(series)
+    except TypeError:
+        got = type(series).__name__
+        raise InputError("series", "series of numbers", got, code="bad_type") from None
     if not items:
         raise InputError("series", "at least one series", "none", code="empty")
-    try:
-        if np.ndim(items[0]) == 0:
-            return [np.array(items, dtype=np.float64)]
-        return [np.asarray(item, dtype=np.float64) for item in items]
-    except (TypeError, ValueError) as error:
-        raise InputError("series", "numbers", str(error)[:80], code="bad_type") from None
+    if all(np.ndim(item) == 0 for item in items):
+        return [as_floats(items, "series")]
+    return [as_floats(item, f"series[{index}]") for index, item in enumerate(items)]

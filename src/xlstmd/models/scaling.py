@@ -6,7 +6,8 @@ renewed only
 
 - with each point up to 32, later when the points since the last renewal have doubled the series,
   and at the latest after half a context;
-- before that, when 1/16 has been added and the running mean or deviation has drifted.
+- before that, when 1/16 has been added and the running mean or deviation has drifted;
+- at once, when a point lies farther than 100 deviations away, as after a change of level.
 
 At a renewal everything before the last `context_length` points is forgotten; the points from there
 on are encoded again with the new scale. The cost per point is constant on average, the bytes are
@@ -25,9 +26,10 @@ DENSE: Final = 32
 RENEW_SHARE: Final = 1.0 / 16.0
 MEAN_DRIFT: Final = 0.05
 DEVIATION_DRIFT: Final = 0.05
+JUMP: Final = 100.0
 
 # Below this share of its values' size a deviation is rounding, and the series constant.
-_ROUNDING: Final = 1e-12
+_ROUNDING: Final = 8.0 * 2.0**-52
 
 # Distances beyond this many deviations count as this many: their squares stay finite.
 _FARTHEST: Final = 1e9
@@ -71,9 +73,9 @@ class ScaledContext:
             if not len(known):
                 return False
             values = values[known[0] :]
-        self.observed += len(values)
         seen = len(self.points)
         points = np.concatenate([self.points, values])
+        self.observed += len(values)
         renewed = False
         while seen < len(points):
             moment = self._next_renewal(points, seen)
@@ -90,7 +92,8 @@ class ScaledContext:
         """Gives the points in units of the scale, NaN = missing."""
         if self.deviation == 0.0:
             return np.where(np.isnan(self.points), np.nan, 0.0)
-        return np.clip((self.points - self.mean) / self.deviation, -1e4, 1e4)
+        with np.errstate(over="ignore"):
+            return np.clip((self.points - self.mean) / self.deviation, -1e4, 1e4)
 
     @property
     def nbytes(self) -> int:
@@ -129,21 +132,29 @@ class ScaledContext:
             return min(len(points), DENSE)
         forced = anchor + min(anchor, self.context_length // 2)
         until = min(forced, len(points))
-        drifted = self._drifted(points[seen:until])
-        gap = 1 if self.deviation == 0.0 else max(1, int(anchor * RENEW_SHARE))
-        drifted[: max(anchor + gap - 1 - seen, 0)] = False
-        if drifted.any():
-            return seen + 1 + int(drifted.argmax())
+        due = self._drifted(points[seen:until])
+        due[: max(anchor + max(1, int(anchor * RENEW_SHARE)) - 1 - seen, 0)] = False
+        due |= self._jumped(points[seen:until])
+        if due.any():
+            return seen + 1 + int(due.argmax())
         return forced if forced <= len(points) else None
+
+    def _jumped(self, fresh: Floats) -> NDArray[np.bool_]:
+        """Says which points the scale cannot hold: far away, or any move of a constant series."""
+        farthest = max(JUMP * self.deviation, _ROUNDING * abs(self.mean))
+        jumped: NDArray[np.bool_] = np.abs(fresh - self.mean) > farthest
+        return jumped
 
     def _drifted(self, fresh: Floats) -> NDArray[np.bool_]:
         """Says for each fresh point whether the scale has drifted by then; adds them to the sums.
 
         Sums run from point to point, so that feeding singly rounds like feeding at once.
         """
+        if self.deviation == 0.0:
+            return np.zeros(len(fresh), dtype=np.bool_)
         known = ~np.isnan(fresh)
-        unit = self.deviation if self.deviation > 0.0 else 1.0
-        away = (fresh - self.mean) / unit
+        with np.errstate(over="ignore"):
+            away = (fresh - self.mean) / self.deviation
         away[~known] = 0.0
         np.minimum(np.maximum(away, -_FARTHEST, out=away), _FARTHEST, out=away)
         count = self._count + np.add.accumulate(known, dtype=np.float64)
@@ -153,9 +164,6 @@ class ScaledContext:
         total = np.add.accumulate(away, out=away)
         np.add.accumulate(squares, out=squares)
         self._count, self._sum, self._squares = count[-1], total[-1], squares[-1]
-        if self.deviation == 0.0:
-            moved: NDArray[np.bool_] = known & (fresh != self.mean)
-            return moved
         np.maximum(count, 1.0, out=count)
         mean = total / count
         # Of the squared deviation, so that no root is drawn.

@@ -1,7 +1,5 @@
 """A series fed point by point, forecast at any time, equal to feeding it whole."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,8 +60,3 @@ class SeriesEncoder:
             ends=plan.ends[:, tokens], fresh=plan.fresh[:, tokens], valid=plan.valid[:, tokens]
         )
         return make_features(self.context.scaled()[None], part, self.config), part.valid
-
-
-def checked_points(values: Sequence[float] | FloatArray) -> FloatArray:
-    """Gives points as an array of their own."""
-    return np.array(values, dtype=np.float64, ndmin=1)

@@ -17,6 +17,7 @@ from xlstmd.server.settings import Settings
 logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 65_536
+END_OF_HEAD: Final = b"\r\n\r\n"
 COUNT: Final = struct.Struct("i")
 
 
@@ -30,6 +31,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._head_tail = b""
         self._write_timer: asyncio.TimerHandle | None = None
         self._untaken = 0
         self._has_resumed = False
@@ -59,10 +61,15 @@ class Connection(HttpToolsProtocol):
         """Watches the size and the time of heads."""
         if self._head_timer is None and self._is_idle:
             self._await_head()
+        room = MAX_HEAD_BYTES - self._head_bytes
         self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+        joined = self._head_tail + data[: max(room, 0)]
+        self._head_tail = joined[1 - len(END_OF_HEAD) :]
+        # A head may end within this piece; what follows it is a body, and bounded elsewhere.
+        if self._head_timer is not None and len(data) > room and END_OF_HEAD not in joined:
             self.send_400_response(f"head: expected at most {MAX_HEAD_BYTES} bytes, got more")
+            return
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Stops to wait for a head."""
