@@ -106,6 +106,8 @@ class Loop:
             if self.elapsed - saved >= self.config.checkpoint_s:
                 self.save()
                 saved = self.elapsed
+        if losses:
+            self._note(float(np.mean(losses)))
         self.save()
         return self.averaged()
 
