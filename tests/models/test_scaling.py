@@ -67,6 +67,19 @@ def test_a_change_of_level_renews_at_once():
     assert context.deviation > 1e4
 
 
+@pytest.mark.parametrize("factor", [1.5, 3.0, 30.0, 1e4])
+def test_no_series_can_ask_for_a_renewal_at_every_point(factor):
+    """The whole range of float64 is climbed again and again, with rests to forget it."""
+    steps = int(2 * 290 / np.log10(factor))
+    climb = 10.0 ** np.linspace(-290.0, 290.0, min(steps, 1000))
+    series = np.tile(np.concatenate([np.zeros(CONTEXT + 10), climb]), 5)
+    context, again = ScaledContext(CONTEXT), 0
+    for point in series:
+        if context.extend(np.array([point])):
+            again += len(context.points)
+    assert again <= 60 * len(series)
+
+
 def test_a_long_silence_keeps_the_scale():
     context = ScaledContext(CONTEXT)
     context.extend(np.array([1.0, 3.0] * 50))

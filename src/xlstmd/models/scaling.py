@@ -7,7 +7,9 @@ renewed only
 - with each point up to 32, later when the points since the last renewal have doubled the series,
   and at the latest after half a context;
 - before that, when 1/16 has been added and the running mean or deviation has drifted;
-- at once, when a point lies farther than 100 deviations away, as after a change of level.
+- at once, when a point lies farther than 100 deviations away, as after a change of level; ten times
+  farther for each further one before the next renewal of the first kind, so that no series can ask
+  for a renewal at every point.
 
 At a renewal everything before the last `context_length` points is forgotten; the points from there
 on are encoded again with the new scale. The cost per point is constant on average, the bytes are
@@ -57,6 +59,7 @@ class ScaledContext:
         self.deviation = 0.0
         self.observed = 0
         self._anchor = 0
+        self._jumps = 0
         self._count = 0.0
         self._sum = 0.0
         self._squares = 0.0
@@ -134,14 +137,17 @@ class ScaledContext:
         until = min(forced, len(points))
         due = self._drifted(points[seen:until])
         due[: max(anchor + max(1, int(anchor * RENEW_SHARE)) - 1 - seen, 0)] = False
-        due |= self._jumped(points[seen:until])
-        if due.any():
-            return seen + 1 + int(due.argmax())
-        return forced if forced <= len(points) else None
+        jumped = self._jumped(points[seen:until]) & ~due
+        due |= jumped
+        moment = seen + 1 + int(due.argmax()) if due.any() else forced
+        if moment > len(points):
+            return None
+        self._jumps = 0 if moment == forced else self._jumps + int(jumped[moment - seen - 1])
+        return moment
 
     def _jumped(self, fresh: Floats) -> NDArray[np.bool_]:
         """Says which points the scale cannot hold: far away, or any move of a constant series."""
-        farthest = max(JUMP * self.deviation, _ROUNDING * abs(self.mean))
+        farthest = max(JUMP * 10.0**self._jumps * self.deviation, _ROUNDING * abs(self.mean))
         jumped: NDArray[np.bool_] = np.abs(fresh - self.mean) > farthest
         return jumped
 
