@@ -12,7 +12,7 @@ renewed only
   for a renewal at every point.
 
 At a renewal everything before the last `context_length` points is forgotten; the points from there
-on are encoded again with the new scale. The cost per point is constant on average, the bytes are
+on are encoded again with the new scale. The cost per point is bounded on average, the bytes are
 bounded, and the result is a function of the history alone.
 """
 
