@@ -1,8 +1,8 @@
 """The scale of a series, frozen at moments that depend on its history alone. NumPy only.
 
-A forecast of a series must not depend on whether it was fed whole or point by point, and a scale
-that follows every point costs accuracy (docs/decisions/0001). So mean and deviation are frozen and
-renewed only
+A forecast of a series must not depend on whether it was fed whole or point by point, and encoding
+everything again at every point would cost too much. So mean and deviation are frozen and renewed
+only (docs/decisions/0001)
 
 - with each point up to 32, later when the points since the last renewal have doubled the series,
   and at the latest after half a context;
