@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8884
+CMAKE ?= cmake
 
-.PHONY: run test lint format bench-accuracy bench-http clean
+.PHONY: run test lint format bench-accuracy bench-cpu bench-http native clean
 
 run: $(VENV)/.installed-run
 	$(BIN)/python examples/run_demo.py $(PORT)
@@ -25,8 +26,18 @@ format: $(VENV)/.installed-dev
 bench-accuracy: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.accuracy
 
+bench-cpu: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.cpu
+
 bench-http: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.http
+
+# Builds what changed and puts it where an editable install looks for it.
+native: | $(BIN)/python
+	$(CMAKE) -S . -B build/dev -DCMAKE_BUILD_TYPE=Release
+	$(CMAKE) --build build/dev --parallel $$(getconf _NPROCESSORS_ONLN)
+	$(CMAKE) --install build/dev --strip --prefix \
+	  $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 clean:
 	rm -rf $(VENV) build
@@ -43,4 +54,8 @@ $(VENV)/.installed-run: pyproject.toml CMakeLists.txt $(wildcard native/*) | $(B
 
 $(VENV)/.installed-dev: pyproject.toml CMakeLists.txt $(wildcard native/*) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,dev]'
+	touch $@
+
+$(VENV)/.installed-bench: pyproject.toml CMakeLists.txt $(wildcard native/*) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,dev,bench]'
 	touch $@

@@ -1,4 +1,8 @@
-/* The C interface of the native library. Plain types only; every call may come from any thread. */
+/* The C interface of the native library. Plain types only; every call may come from any thread.
+ *
+ * Functions that compute give 0, or 1 when there was no memory for their scratch; nothing is written
+ * then. Arrays are dense, the last index runs fastest; `_f32` takes float, `_f64` double. Masks are
+ * bytes [rows, steps] and may be null. A pool serves one call at a time; others wait. */
 #ifndef XLSTMD_NATIVE_H
 #define XLSTMD_NATIVE_H
 
@@ -13,8 +17,237 @@ extern "C" {
 /* Rises when a function here changes its meaning or its arguments. */
 XLSTMD_EXPORT int32_t xlstmd_abi_version(void);
 
-/* The highest instruction level of this processor, for example "x86-64-v4". Never null. */
-XLSTMD_EXPORT const char *xlstmd_instruction_level(void);
+/* The instruction level that this library was built for, for example "x86-64-v4". Never null. */
+XLSTMD_EXPORT const char *xlstmd_built_for(void);
+
+/* ---- threads ---- */
+
+typedef struct xlstmd_pool xlstmd_pool;
+/* Null when there is no memory. */
+XLSTMD_EXPORT xlstmd_pool *xlstmd_pool_create(int32_t threads);
+XLSTMD_EXPORT void xlstmd_pool_destroy(xlstmd_pool *pool);
+
+/* ---- functions of single numbers; y may be x ---- */
+
+typedef enum {
+  XLSTMD_EXP = 0,
+  XLSTMD_LOG = 1,
+  XLSTMD_SIGMOID = 2,
+  XLSTMD_TANH = 3,
+  XLSTMD_LOGSIGMOID = 4,
+  XLSTMD_SILU = 5,
+  XLSTMD_GELU = 6
+} xlstmd_function;
+XLSTMD_EXPORT void xlstmd_map_f32(int32_t function, int64_t count, const float *x, float *y);
+
+/* ---- weights packed for many products: y = x W^T + bias ---- */
+
+typedef struct xlstmd_matrix xlstmd_matrix;
+typedef enum { XLSTMD_FLOAT32 = 0, XLSTMD_BFLOAT16 = 1, XLSTMD_INT8 = 2 } xlstmd_precision;
+/* weights [outputs, inputs], copied. Null when there is no memory. */
+XLSTMD_EXPORT xlstmd_matrix *xlstmd_matrix_create(int64_t outputs, int64_t inputs,
+                                                  const float *weights, int32_t precision);
+XLSTMD_EXPORT void xlstmd_matrix_destroy(xlstmd_matrix *matrix);
+/* x [rows, inputs], bias [outputs] or null, y [rows, outputs]. */
+XLSTMD_EXPORT int32_t xlstmd_matrix_product(xlstmd_pool *pool, const xlstmd_matrix *matrix,
+                                            int64_t rows, const float *x, const float *bias,
+                                            float *y);
+
+/* ---- weights that change with every use: the three products of training ---- */
+
+/* c[m, n] = a[m, k] b[k, n]; rows of a lie a_row apart, its columns a_column apart. */
+XLSTMD_EXPORT int32_t xlstmd_gemm_f32(xlstmd_pool *pool, int64_t m, int64_t n, int64_t k,
+                                      const float *a, int64_t a_row, int64_t a_column,
+                                      const float *b, float *c);
+XLSTMD_EXPORT int32_t xlstmd_gemm_f64(xlstmd_pool *pool, int64_t m, int64_t n, int64_t k,
+                                      const double *a, int64_t a_row, int64_t a_column,
+                                      const double *b, double *c);
+
+/* ---- sLSTM over a sequence ---- */
+
+typedef struct {
+  int64_t rows, steps, heads, units;
+  int32_t exp_forget; /* 1: forget gate exp; 0: sigmoid */
+  double cap;         /* of input and forget pre-activations; 0 for none */
+  const uint8_t *reset, *valid;
+} xlstmd_slstm_problem;
+
+/* Numbers that forward saves for backward. */
+XLSTMD_EXPORT int64_t xlstmd_slstm_saved_f32(const xlstmd_slstm_problem *problem);
+XLSTMD_EXPORT int64_t xlstmd_slstm_saved_f64(const xlstmd_slstm_problem *problem);
+
+/* preacts [rows, steps, 4, heads, units] (gates i, f, z, o); recurrent [heads, units in, 4, units
+ * out]; start and end: h, c, n, m [rows, heads, units]; out [rows, steps, heads, units]; saved may
+ * be null. */
+XLSTMD_EXPORT int32_t xlstmd_slstm_forward_f32(xlstmd_pool *pool,
+                                               const xlstmd_slstm_problem *problem,
+                                               const float *preacts, const float *recurrent,
+                                               const float *const *start, float *out,
+                                               float *const *end, float *saved);
+XLSTMD_EXPORT int32_t xlstmd_slstm_forward_f64(xlstmd_pool *pool,
+                                               const xlstmd_slstm_problem *problem,
+                                               const double *preacts, const double *recurrent,
+                                               const double *const *start, double *out,
+                                               double *const *end, double *saved);
+XLSTMD_EXPORT int32_t xlstmd_slstm_backward_f32(
+    xlstmd_pool *pool, const xlstmd_slstm_problem *problem, const float *recurrent,
+    const float *saved, const float *d_out, const float *const *d_end, float *d_preacts,
+    float *d_recurrent, float *const *d_start);
+XLSTMD_EXPORT int32_t xlstmd_slstm_backward_f64(
+    xlstmd_pool *pool, const xlstmd_slstm_problem *problem, const double *recurrent,
+    const double *saved, const double *d_out, const double *const *d_end, double *d_preacts,
+    double *d_recurrent, double *const *d_start);
+
+/* ---- mLSTM over a sequence ---- */
+
+typedef struct {
+  int64_t rows, heads, steps, qk_width, value_width;
+  double eps;              /* added to the denominator */
+  double stabilizer_start; /* of an empty memory */
+  double cap;              /* of both pre-activations; 0 for none */
+  const uint8_t *reset, *valid;
+} xlstmd_mlstm_problem;
+
+/* Numbers that forward saves for backward. */
+XLSTMD_EXPORT int64_t xlstmd_mlstm_saved_f32(const xlstmd_mlstm_problem *problem);
+XLSTMD_EXPORT int64_t xlstmd_mlstm_saved_f64(const xlstmd_mlstm_problem *problem);
+
+/* inputs: q and k [rows, heads, steps, qk_width], v [rows, heads, steps, value_width], i and f
+ * [rows, heads, steps]; start and end: C [rows, heads, qk_width, value_width], n [rows, heads,
+ * qk_width], m [rows, heads]; out [rows, heads, steps, value_width]; saved may be null. */
+XLSTMD_EXPORT int32_t xlstmd_mlstm_forward_f32(xlstmd_pool *pool,
+                                               const xlstmd_mlstm_problem *problem,
+                                               const float *const *inputs,
+                                               const float *const *start, float *out,
+                                               float *const *end, float *saved);
+XLSTMD_EXPORT int32_t xlstmd_mlstm_forward_f64(xlstmd_pool *pool,
+                                               const xlstmd_mlstm_problem *problem,
+                                               const double *const *inputs,
+                                               const double *const *start, double *out,
+                                               double *const *end, double *saved);
+/* out is what forward gave; d_inputs and d_start are shaped as inputs and start. */
+XLSTMD_EXPORT int32_t xlstmd_mlstm_backward_f32(
+    xlstmd_pool *pool, const xlstmd_mlstm_problem *problem, const float *const *inputs,
+    const float *const *start, const float *out, const float *saved, const float *d_out,
+    const float *const *d_end, float *const *d_inputs, float *const *d_start);
+XLSTMD_EXPORT int32_t xlstmd_mlstm_backward_f64(
+    xlstmd_pool *pool, const xlstmd_mlstm_problem *problem, const double *const *inputs,
+    const double *const *start, const double *out, const double *saved, const double *d_out,
+    const double *const *d_end, double *const *d_inputs, double *const *d_start);
+
+/* ---- causal depthwise convolution over a sequence ---- */
+
+typedef struct {
+  int64_t rows, steps, units, window;
+  const uint8_t *reset, *valid;
+} xlstmd_conv_problem;
+
+/* x, y [rows, steps, units]; weight [units, window], the newest step last; bias [units] or null;
+ * start and end [rows, window - 1, units]. */
+XLSTMD_EXPORT int32_t xlstmd_conv_forward_f32(xlstmd_pool *pool, const xlstmd_conv_problem *problem,
+                                              const float *x, const float *weight,
+                                              const float *bias, const float *start, float *y,
+                                              float *end);
+XLSTMD_EXPORT int32_t xlstmd_conv_forward_f64(xlstmd_pool *pool, const xlstmd_conv_problem *problem,
+                                              const double *x, const double *weight,
+                                              const double *bias, const double *start, double *y,
+                                              double *end);
+/* d_bias may be null. */
+XLSTMD_EXPORT int32_t xlstmd_conv_backward_f32(
+    xlstmd_pool *pool, const xlstmd_conv_problem *problem, const float *x, const float *weight,
+    const float *start, const float *d_y, const float *d_end, float *d_x, float *d_weight,
+    float *d_bias, float *d_start);
+XLSTMD_EXPORT int32_t xlstmd_conv_backward_f64(
+    xlstmd_pool *pool, const xlstmd_conv_problem *problem, const double *x, const double *weight,
+    const double *start, const double *d_y, const double *d_end, double *d_x, double *d_weight,
+    double *d_bias, double *d_start);
+
+/* ---- a whole backbone over states in slots ---- */
+
+typedef enum { XLSTMD_BLOCK_SLSTM = 0, XLSTMD_BLOCK_MLSTM = 1, XLSTMD_BLOCK_PREUP_MLSTM = 2 } xlstmd_kind;
+
+/* Places of a block's weights, by the parameters of the torch modules of the same kind. */
+typedef enum {
+  XLSTMD_NORM = 0,
+  XLSTMD_HEAD_NORM,
+  XLSTMD_FEEDFORWARD_NORM,
+  XLSTMD_FEEDFORWARD_GATE,
+  XLSTMD_FEEDFORWARD_UP,
+  XLSTMD_FEEDFORWARD_DOWN,
+  XLSTMD_CONV_WEIGHT,
+  XLSTMD_CONV_BIAS,
+  XLSTMD_INPUT_GATE,
+  XLSTMD_INPUT_GATE_BIAS,
+  XLSTMD_FORGET_GATE,
+  XLSTMD_FORGET_GATE_BIAS,
+  XLSTMD_CELL_INPUT,
+  XLSTMD_OUTPUT_GATE,
+  XLSTMD_RECURRENT,
+  XLSTMD_BIAS,
+  XLSTMD_QUERY,
+  XLSTMD_KEY,
+  XLSTMD_VALUE,
+  XLSTMD_OUT,
+  XLSTMD_UP,
+  XLSTMD_GATE,
+  XLSTMD_SKIP,
+  XLSTMD_DOWN,
+  XLSTMD_NUM_WEIGHTS
+} xlstmd_weight;
+
+typedef struct {
+  int32_t kind;
+  int32_t rms_norm;    /* 1: RMS norms; 0: layer norms */
+  int32_t exp_forget;  /* sLSTM */
+  int32_t gelu;        /* activation of the feed-forward gate: 1 GELU, 0 SiLU */
+  int64_t heads;
+  int64_t qk_width, value_width; /* mLSTM, of a head */
+  int64_t inner;                 /* pre-up mLSTM */
+  int64_t projection_block;      /* pre-up mLSTM */
+  int64_t conv_window;           /* 0 for none */
+  int64_t hidden;                /* of the feed-forward layer */
+  double norm_eps, head_norm_eps;
+  double cap;                    /* of gates; 0 for none */
+  double eps, stabilizer_start;  /* mLSTM */
+  const float *weights[XLSTMD_NUM_WEIGHTS]; /* null where the kind has none; copied */
+} xlstmd_block;
+
+typedef struct xlstmd_backbone xlstmd_backbone;
+/* Null when there is no memory. */
+XLSTMD_EXPORT xlstmd_backbone *xlstmd_backbone_create(int64_t width, int64_t num_blocks,
+                                                      const xlstmd_block *blocks, int32_t rms_norm,
+                                                      double norm_eps, const float *norm_weight,
+                                                      int32_t precision);
+XLSTMD_EXPORT void xlstmd_backbone_destroy(xlstmd_backbone *backbone);
+/* Numbers in a slot. */
+XLSTMD_EXPORT int64_t xlstmd_backbone_state_size(const xlstmd_backbone *backbone);
+/* Bytes of the packed weights. */
+XLSTMD_EXPORT int64_t xlstmd_backbone_bytes(const xlstmd_backbone *backbone);
+/* Fills one slot with the state before the first step. */
+XLSTMD_EXPORT void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *slot);
+/* x, y [rows, steps, width]. Row r starts from slot source[r] of the arena and leaves its state in
+ * slot target[r]; both may be the same one, and no target may be another row's source or target. A
+ * row's result does not depend on the other rows. Padded steps leave the state as it is. */
+XLSTMD_EXPORT int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
+                                              int64_t rows, int64_t steps, const float *x,
+                                              const uint8_t *reset, const uint8_t *valid,
+                                              float *arena, const int64_t *source,
+                                              const int64_t *target, float *y);
+
+/* ---- down(activation(up(x))) + skip(x), the maps into and out of a backbone ---- */
+
+typedef struct xlstmd_two_layer_map xlstmd_two_layer_map;
+/* up [hidden, inputs], down [outputs, hidden], skip [outputs, inputs]; skip_bias may be null.
+ * activation: 0 SiLU, 1 ReLU. */
+XLSTMD_EXPORT xlstmd_two_layer_map *xlstmd_two_layer_map_create(
+    int64_t inputs, int64_t hidden, int64_t outputs, const float *up, const float *up_bias,
+    const float *down, const float *down_bias, const float *skip, const float *skip_bias,
+    int32_t activation, int32_t precision);
+XLSTMD_EXPORT void xlstmd_two_layer_map_destroy(xlstmd_two_layer_map *map);
+XLSTMD_EXPORT int64_t xlstmd_two_layer_map_bytes(const xlstmd_two_layer_map *map);
+/* x [rows, inputs], y [rows, outputs]. */
+XLSTMD_EXPORT int32_t xlstmd_two_layer_map_run(xlstmd_pool *pool, const xlstmd_two_layer_map *map,
+                                               int64_t rows, const float *x, float *y);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@ import torch
 
 from xlstmd.models import presets
 from xlstmd.models.checkpoint import ForecasterCheckpoint
-from xlstmd.models.forecast_network import ForecastNetwork
+from xlstmd.models.forecast_network import untrained_network
 from xlstmd.models.forecaster import Forecaster
 from xlstmd.models.runtime import make_runtime
 
@@ -16,7 +16,7 @@ def random_checkpoint(seed=0, name="tiny"):
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = ForecastNetwork(config)
+        network = untrained_network(config)
     weights = {}
     for parameter_name, parameter in network.named_parameters():
         noise = 0.1 * torch.randn(parameter.shape, generator=generator)
@@ -28,7 +28,7 @@ def random_checkpoint(seed=0, name="tiny"):
 def random_forecaster(seed=0):
     """Gives a forecaster of the tiny preset."""
     checkpoint = random_checkpoint(seed)
-    return Forecaster(checkpoint, make_runtime(checkpoint))
+    return Forecaster(checkpoint, make_runtime(checkpoint.config.network, checkpoint.weights))
 
 
 def sample_series(kind, length, seed=0):
@@ -52,3 +52,57 @@ def sample_series(kind, length, seed=0):
 
 
 KINDS = ("walk", "growth", "season", "constant", "late", "gaps")
+
+
+def tirex_content(width=32, heads=2, blocks=2, patch=32, context=256, hidden=48, seed=0):
+    """Gives what lies in a TiRex file, all weights random: hyper-parameters and state."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    outputs, units, inner = patch * len(levels), width // heads, 64 * -(-int(2.6667 * width) // 64)
+    shapes = {"out_norm.weight": (width,)}
+    for name, wide_in, wide_out in (("input", 2 * patch, width), ("output", width, outputs)):
+        sizes = {"hidden": (hidden, wide_in), "output": (wide_out, hidden)}
+        for layer, shape in (sizes | {"residual": (wide_out, wide_in)}).items():
+            shapes[f"{name}_patch_embedding.{layer}_layer.weight"] = shape
+            shapes[f"{name}_patch_embedding.{layer}_layer.bias"] = shape[:1]
+    for index in range(blocks):
+        block = {f"slstm_layer.{gate}gate.weight": (heads, units, units) for gate in "fizo"}
+        block |= {
+            "slstm_layer.slstm_cell._recurrent_kernel_": (heads, units, 4 * units),
+            "slstm_layer.slstm_cell._bias_": (4 * width,),
+            "slstm_layer.group_norm.weight": (width,),
+            "norm_slstm.weight": (width,),
+            "norm_ffn.weight": (width,),
+            "ffn.proj_up_gate.weight": (inner, width),
+            "ffn.proj_up.weight": (inner, width),
+            "ffn.proj_down.weight": (width, inner),
+        }
+        shapes |= {f"blocks.{index}.{key}": shape for key, shape in block.items()}
+    state = {}
+    for key, shape in shapes.items():
+        size = shape[-1] ** -0.5 if len(shape) > 1 else 0.1
+        tensor = size * torch.randn(shape, generator=generator)
+        if "norm" in key and "group" not in key:
+            tensor += 1.0
+        if key.endswith("_bias_"):
+            # Forgetting over spans of one to a hundred patches, as trained ones have.
+            tensor.view(heads, 4, units)[:, 1] += torch.linspace(-1.0, 5.0, units)
+        state[f"block_stack.{key}"] = tensor
+    sizes = {"embedding_dim": width, "num_blocks": blocks, "num_heads": heads}
+    model = {
+        "input_patch_size": patch,
+        "output_patch_size": patch,
+        "quantiles": levels,
+        "input_ff_dim": hidden,
+        "block_kwargs": sizes | {"all_slstm": True, "return_last_states": True, "vocab_size": 0},
+    }
+    return {
+        "hyper_parameters": {"model_config": model, "train_ctx_len": context},
+        "state_dict": state,
+    }
+
+
+def tirex_file(path, **sizes):
+    """Writes a TiRex of random weights to a file."""
+    torch.save(tirex_content(**sizes), path)
+    return path

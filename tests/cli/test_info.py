@@ -1,12 +1,14 @@
 """What is told about this installation."""
 
 import json
+from ctypes import CDLL
 
 import pytest
 
 from tests.small_models import random_checkpoint
 from xlstmd.cli import info
 from xlstmd.models import checkpoint
+from xlstmd.ops.native import NativeLibrary
 
 V2 = frozenset(info.LEVELS[0][1])
 V3 = V2 | info.LEVELS[1][1]
@@ -51,6 +53,23 @@ def test_info_can_be_read_by_programs(cli, shipped):
 def test_a_runtime_that_cannot_run_says_why(cli, shipped, monkeypatch):
     monkeypatch.setattr(info.runtime, "refusals", lambda: {"torch": "needs torch"})
     assert "torch: needs torch" in cli("info").out
+
+
+@pytest.mark.parametrize(
+    ("own", "built_for", "told"),
+    [
+        ("x86-64-v4", "x86-64-v4", "x86-64-v4"),
+        ("x86-64-v4", "x86-64-v2", "x86-64-v2, on a processor of level x86-64-v4"),
+    ],
+)
+def test_the_level_of_the_native_library_is_told(own, built_for, told):
+    native = NativeLibrary(library=CDLL(None), instruction_level=own, built_for=built_for)
+    assert info.native_library(native) == told
+
+
+def test_a_native_library_that_is_absent_says_why(cli, shipped, monkeypatch):
+    monkeypatch.setattr(info, "load_native", lambda: NativeLibrary(library=None, reason="broken"))
+    assert json.loads(cli("info", "--json").out)["native library"] == "absent: broken"
 
 
 def test_info_is_a_table(cli, shipped):

@@ -10,7 +10,7 @@ from tests.small_models import sample_series
 from xlstmd.errors import CheckpointError
 from xlstmd.models import presets
 from xlstmd.models.checkpoint import load
-from xlstmd.models.forecast_network import ForecastNetwork
+from xlstmd.models.forecast_network import untrained_network
 from xlstmd.models.forecaster import load_forecaster
 from xlstmd.train.loop import Loop, LoopConfig
 from xlstmd.train.losses import pinball
@@ -28,14 +28,20 @@ def pool(tmp_path_factory):
 def short_loop(folder, steps, seed=0):
     """Gives a loop whose time is counted in steps."""
     torch.manual_seed(seed)
-    network = ForecastNetwork(presets.tiny())
+    preset = presets.tiny()
     config = LoopConfig(seconds=1e9, warm_up=5, log_every=5, checkpoint_s=1e9)
-    loop = Loop(network, config, folder, np.random.default_rng(seed))
+    loop = Loop(
+        untrained_network(preset),
+        config,
+        folder,
+        np.random.default_rng(seed),
+        preset.quantile_levels,
+    )
     return loop, steps
 
 
 def learn(loop, pool, steps):
-    batches = draw_batches(loop.rng, pool, loop.network.config)
+    batches = draw_batches(loop.rng, pool, presets.tiny())
     return [loop._learn(next(batches)) for _ in range(steps)]
 
 
@@ -62,8 +68,10 @@ def test_a_resumed_run_is_the_same_run(pool, tmp_path):
 def test_a_checkpoint_of_another_architecture_is_refused(pool, tmp_path):
     loop, _ = short_loop(tmp_path, 0)
     loop.save()
+    preset = presets.small()
+    rng = np.random.default_rng(0)
     other = Loop(
-        ForecastNetwork(presets.small()), LoopConfig(seconds=1), tmp_path, np.random.default_rng(0)
+        untrained_network(preset), LoopConfig(seconds=1), tmp_path, rng, preset.quantile_levels
     )
     with pytest.raises(CheckpointError, match="expected this preset's weights"):
         other.resume()

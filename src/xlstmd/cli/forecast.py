@@ -12,8 +12,9 @@ from xlstmd.cli.options import UsageError
 from xlstmd.cli.tables import FIELD, check_output, read_series, write_table
 from xlstmd.errors import InputError
 from xlstmd.models.calendar import parse_freq
-from xlstmd.models.forecaster import Forecaster, load_forecaster
+from xlstmd.models.forecaster import load_forecaster
 from xlstmd.models.frames import from_frame, to_frame
+from xlstmd.models.predictor import Predictor
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
 
 SERIES_A_CALL: Final = 128
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def forecast_all(
-    forecaster: Forecaster,
+    forecaster: Predictor,
     histories: Sequence[FloatArray],
     horizon: int,
     quantile_levels: Sequence[float],

@@ -15,7 +15,7 @@ from rich.table import Table
 from xlstmd import __version__
 from xlstmd.cli.models import describe
 from xlstmd.models import checkpoint, runtime
-from xlstmd.ops.native import load_native
+from xlstmd.ops.native import NativeLibrary, load_native
 
 CPU_FACTS: Final = Path("/proc/cpuinfo")
 PACKAGES: Final = ("numpy", "torch", "litestar", "uvicorn", "pyarrow")
@@ -49,7 +49,7 @@ def gather() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "instructions": instruction_level(_cpu_flags()),
-        "native library": _native_library(),
+        "native library": native_library(load_native()),
         "runtimes refused": runtime.refusals(),
         "packages": {name: _version_of(name) for name in PACKAGES},
         "models": {
@@ -77,6 +77,13 @@ def instruction_level(flags: frozenset[str], machine: str | None = None) -> str:
     return " + ".join((level, *extras))
 
 
+def native_library(native: NativeLibrary) -> str:
+    """Gives the level of the library that runs, and the better one that the processor has."""
+    if native.library is None or native.built_for == native.instruction_level:
+        return native.summary
+    return f"{native.summary}, on a processor of level {native.instruction_level}"
+
+
 def _cpu_flags() -> frozenset[str]:
     try:
         lines = CPU_FACTS.read_text(encoding="utf-8").splitlines()
@@ -84,13 +91,6 @@ def _cpu_flags() -> frozenset[str]:
         return frozenset()
     named = (line.partition(":")[2] for line in lines if line.startswith("flags"))
     return frozenset(next(named, "").split())
-
-
-def _native_library() -> str:
-    native = load_native()
-    if native.library is None:
-        return f"absent: {native.reason}"
-    return f"present, for {native.instruction_level}"
 
 
 def _version_of(package: str) -> str:

@@ -19,6 +19,7 @@ FORMAT: Final = 1
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 WEIGHTS: Final = Path(__file__).parent / "weights"
+FOREIGN_SUFFIX: Final = ".ckpt"
 DEFAULT_FORECASTER: Final = "small"
 
 # Rounding to float16 may change a weight by so much of the largest one of its tensor.
@@ -56,21 +57,28 @@ def shipped() -> dict[str, Path]:
 
 
 def find(name_or_path: str | Path | None) -> Path:
-    """Gives the folder of a model: a shipped one by name, or a path; None is the default.
+    """Gives where a model lies.
+
+    Args:
+      name_or_path: name of a shipped one; or a path, to a folder of ours or to the file of
+        somebody else's; None is the default one.
+
+    Returns:
+      A folder for `load`, or a file that ends with `.ckpt`, see `tirex.load_tirex`.
 
     Raises:
-      CheckpointError: neither.
+      CheckpointError: none of them.
     """
     known = shipped()
     name = DEFAULT_FORECASTER if name_or_path is None else str(name_or_path)
     if name in known:
         return known[name]
-    folder = Path(name)
-    if (folder / CONFIG_FILE).is_file():
-        return folder
+    place = Path(name)
+    if (place / CONFIG_FILE).is_file() or (place.suffix == FOREIGN_SUFFIX and place.is_file()):
+        return place
     raise CheckpointError(
-        f"model: expected one of {', '.join(known) or 'none shipped'}, or a folder with "
-        f"{CONFIG_FILE} and {WEIGHTS_FILE}, got {name}"
+        f"model: expected one of {', '.join(known) or 'none shipped'}, a folder with "
+        f"{CONFIG_FILE} and {WEIGHTS_FILE}, or a file {FOREIGN_SUFFIX}, got {name}"
     )
 
 
@@ -110,7 +118,7 @@ def save(checkpoint: ForecasterCheckpoint, folder: Path) -> ForecasterCheckpoint
 
 
 def load(folder: Path) -> ForecasterCheckpoint:
-    """Reads a model and checks its hash.
+    """Reads a model of ours and checks its hash.
 
     Raises:
       CheckpointError: a file is absent, damaged, of another format or not the one described.

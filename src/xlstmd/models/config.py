@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from xlstmd.errors import ConfigError
+from xlstmd.models.network_config import NetworkConfig
 from xlstmd.nn.config import BackboneConfig, build
 
 # Beside the two windows a token carries: last observed value, distance to it, number of observed
@@ -64,6 +65,18 @@ class ForecasterConfig:
     def last_value_feature(self) -> int:
         """Place of the last observed value among a token's features."""
         return 2 * self.window_length
+
+    @property
+    def network(self) -> NetworkConfig:
+        """Shape of the network, for a runtime."""
+        return NetworkConfig(
+            num_features=self.num_features,
+            hidden_width=self.hidden_width,
+            patch_length=self.patch_length,
+            num_quantiles=len(self.quantile_levels),
+            backbone=self.backbone,
+            added_feature=self.last_value_feature,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the configuration as plain values; `from_dict` reads it."""

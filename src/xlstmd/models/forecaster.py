@@ -1,7 +1,5 @@
 """The forecaster: series in, quantiles out. No torch in here."""
 
-import math
-import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,27 +7,27 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xlstmd.errors import InputError, ModelFailed, ShapeError
+from xlstmd.errors import InputError
 from xlstmd.models import checkpoint as checkpoints
-from xlstmd.models import quantiles as quantile_functions
 from xlstmd.models.checkpoint import ForecasterCheckpoint
 from xlstmd.models.patching import make_features, plan_tokens
-from xlstmd.models.points import as_floats, as_points
+from xlstmd.models.points import as_points
+from xlstmd.models.predictor import DEFAULT_LEVELS, Predictor, check_request, finished
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
-from xlstmd.models.runtime import ForecastRuntime, make_runtime
+from xlstmd.models.runtime import ForecastRuntime, Precision, make_runtime
 from xlstmd.models.scaling import ScaledContext
 from xlstmd.models.stream import SeriesEncoder
+from xlstmd.models.tirex import load_tirex
+from xlstmd.ops.native import load_native
 
 __all__ = ["ForecastStream", "Forecaster", "QuantileForecast", "load_forecaster"]
-
-DEFAULT_LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 # Tokens in one call of the network: bounds memory, and keeps rows of like length together.
 _TOKENS_PER_CALL: Final = 8192
 
 
-class Forecaster:
-    """A loaded forecaster; calls keep nothing."""
+class Forecaster(Predictor):
+    """A forecaster of ours: its scale is frozen, so that it can be fed point by point."""
 
     def __init__(self, checkpoint: ForecasterCheckpoint, runtime: ForecastRuntime) -> None:
         """Puts weights and runtime together; `load_forecaster` does it by name."""
@@ -37,7 +35,6 @@ class Forecaster:
         self.config = checkpoint.config
         self.name = checkpoint.name
         self.version = checkpoint.version
-        self.identity = f"{checkpoint.name}@{checkpoint.version}"
         self._runtime = runtime
 
     def describe(self) -> Mapping[str, Any]:
@@ -53,6 +50,7 @@ class Forecaster:
             "quantile_levels": list(config.quantile_levels),
             "state_bytes": self.stream().nbytes,
             "runtime": self._runtime.name,
+            "native_library": load_native().summary,
             "covariates": False,
             "licence": self.checkpoint.licence,
             "sha256": self.checkpoint.sha256,
@@ -62,57 +60,15 @@ class Forecaster:
     def forecast(
         self, histories: Sequence[FloatArray], horizon: int, quantile_levels: Sequence[float]
     ) -> QuantileForecast:
-        """Forecasts every history by itself; no row depends on the others.
-
-        Args:
-          histories: [length] each, oldest point first, NaN = missing, at least one point observed.
-          horizon: points to forecast, Z.
-          quantile_levels: strictly between 0 and 1.
-
-        Raises:
-          InputError: a history without an observed point or with an infinite one, a bad horizon or
-            level.
-          ModelFailed: a forecast cannot be written in float64.
-        """
+        """Forecasts every history by itself; see `Predictor.forecast`."""
         levels = check_request(horizon, quantile_levels)
         contexts = [self._context(history, index) for index, history in enumerate(histories)]
         raw = np.empty((len(contexts), horizon, len(self.config.quantile_levels)))
         for rows in self._calls(contexts, horizon):
             raw[rows] = self._run([contexts[row] for row in rows], horizon)
-        means = np.array([context.mean for context in contexts])
-        deviations = np.array([context.deviation for context in contexts])
+        means = np.array([[context.mean] for context in contexts])
+        deviations = np.array([[context.deviation] for context in contexts])
         return finished(raw, means, deviations, self.config.quantile_levels, levels)
-
-    def predict(
-        self,
-        series: Any,
-        horizon: int,
-        quantile_levels: Sequence[float] = DEFAULT_LEVELS,
-        *,
-        freq: str | None = None,
-    ) -> Any:
-        """Forecasts arrays or a long frame.
-
-        Args:
-          series: one array, a list of arrays, an array [S, T], or a pandas, polars or pyarrow
-            frame with the columns `unique_id`, `ds`, `y`; NaN or null is missing.
-          horizon: points to forecast.
-          quantile_levels: strictly between 0 and 1.
-          freq: of a frame whose times do not show it, for example `h`.
-
-        Returns:
-          For arrays a `QuantileForecast` (one series is a row of its own); for a frame one of the
-          same kind with `unique_id`, `ds`, `mean` and a column for each level, `q0.1` and so on.
-
-        Raises:
-          InputError: see `forecast`; or columns are missing or of the wrong type.
-        """
-        if hasattr(series, "columns") or hasattr(series, "column_names"):
-            from xlstmd.models.frames import from_frame, to_frame
-
-            frame = from_frame(series, freq=freq)
-            return to_frame(frame, self.forecast(frame.histories, horizon, quantile_levels))
-        return self.forecast(_histories(series), horizon, quantile_levels)
 
     def stream(self) -> "ForecastStream":
         """Starts a series that is fed point by point."""
@@ -185,7 +141,7 @@ class ForecastStream:
         if not context.observed:
             raise InputError("values", "at least one observed value", "none so far", code="empty")
         raw = self._encoder.quantiles(horizon)[None].astype(np.float64)
-        mean, deviation = np.array([context.mean]), np.array([context.deviation])
+        mean, deviation = np.array([[context.mean]]), np.array([[context.deviation]])
         return finished(raw, mean, deviation, self._encoder.config.quantile_levels, levels)
 
     @property
@@ -204,99 +160,30 @@ def load_forecaster(
     *,
     runtime: str | None = None,
     threads: int | None = None,
-) -> Forecaster:
+    precision: Precision = "float32",
+) -> Predictor:
     """Loads a forecaster.
 
     Args:
-      name_or_path: a shipped one by name, or a folder; None is the default one.
+      name_or_path: a shipped one by name, a folder, or the `.ckpt` file of a TiRex; None is the
+        default one.
       runtime: by name; None takes the best that can run here.
       threads: that it computes with; None leaves that as it is in this process.
+      precision: of dense products, `float32` or `bfloat16`; everything else is float32.
 
     Raises:
       CheckpointError: there is no such model, or its files are damaged.
       BackendUnavailable: no runtime can run it, with the reasons.
     """
-    checkpoint = checkpoints.load(checkpoints.find(name_or_path))
-    return Forecaster(checkpoint, make_runtime(checkpoint, runtime, threads=threads))
-
-
-def finished(
-    raw: FloatArray,
-    means: FloatArray,
-    deviations: FloatArray,
-    known: Sequence[float],
-    levels: tuple[float, ...],
-) -> QuantileForecast:
-    """Turns scaled quantiles into a forecast.
-
-    Args:
-      raw: [S, Z, known levels], in any order along the last axis.
-      means: [S].
-      deviations: [S].
-      known: levels of `raw`, rising.
-      levels: wanted ones.
-    """
-    rising = np.sort(raw, axis=-1)
-    scale, shift = deviations[:, None, None], means[:, None, None]
-    with np.errstate(over="ignore", invalid="ignore"):
-        asked = quantile_functions.at_levels(rising, known, (*levels, 0.5)) * scale + shift
-        mean = quantile_functions.mean(rising, known) * scale[..., 0] + shift[..., 0]
-    bad = ~(np.isfinite(asked).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ModelFailed(f"series[{row}].values", "a finite forecast", "numbers beyond float64")
-    return QuantileForecast(
-        mean=mean,
-        median=asked[..., -1].copy(),
-        quantiles=asked[..., :-1].copy(),
-        quantile_levels=levels,
-        mean_method=quantile_functions.MEAN_METHOD,
+    place = checkpoints.find(name_or_path)
+    if place.is_file():
+        return load_tirex(place, runtime=runtime, threads=threads, precision=precision)
+    checkpoint = checkpoints.load(place)
+    runs = make_runtime(
+        checkpoint.config.network,
+        checkpoint.weights,
+        runtime,
+        threads=threads,
+        precision=precision,
     )
-
-
-def check_request(horizon: int, quantile_levels: Sequence[float]) -> tuple[float, ...]:
-    """Checks what is asked of a forecast, and gives the levels.
-
-    Raises:
-      InputError: a horizon that is no whole number or below 1, no level, one that is not strictly
-        between 0 and 1, or one twice.
-    """
-    try:
-        steps = operator.index(horizon)
-    except TypeError:
-        raise InputError("horizon", "a whole number", repr(horizon)[:40], code="bad_type") from None
-    if steps < 1:
-        raise InputError("horizon", "1 or more", str(horizon))
-    try:
-        levels = tuple(float(level) for level in quantile_levels)
-    except (TypeError, ValueError):
-        got = repr(quantile_levels)[:40]
-        raise InputError("quantile_levels", "a list of numbers", got, code="bad_type") from None
-    if not levels:
-        raise InputError("quantile_levels", "at least one level", "none", code="empty")
-    for index, level in enumerate(levels):
-        if not 0.0 < level < 1.0:
-            code = "out_of_range" if math.isfinite(level) else "non_finite"
-            expected = "a number strictly between 0 and 1"
-            raise InputError(f"quantile_levels[{index}]", expected, str(level), code=code)
-        if level in levels[:index]:
-            raise InputError(f"quantile_levels[{index}]", "each level once", f"{level} again")
-    return levels
-
-
-def _histories(series: Any) -> list[FloatArray]:
-    if isinstance(series, np.ndarray) and series.dtype != object:
-        rows = np.atleast_2d(as_floats(series, "series"))
-        if rows.ndim != 2:
-            raise ShapeError("series", "an array [T] or [S, T]", f"shape {list(rows.shape)}")
-        return list(rows)
-    try:
-        items = list(series)
-    except TypeError:
-        got = type(series).__name__
-        raise InputError("series", "series of numbers", got, code="bad_type") from None
-    if not items:
-        raise InputError("series", "at least one series", "none", code="empty")
-    if all(np.ndim(item) == 0 for item in items):
-        return [as_floats(items, "series")]
-    return [as_floats(item, f"series[{index}]") for index, item in enumerate(items)]
+    return Forecaster(checkpoint, runs)

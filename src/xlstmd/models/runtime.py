@@ -3,20 +3,52 @@
 A runtime is imported by name, so that no import leads from here to torch.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import BackendUnavailable, ConfigError
-from xlstmd.models.checkpoint import ForecasterCheckpoint
+from xlstmd.models.network_config import NetworkConfig
+from xlstmd.ops.native import load_native
 
 Floats = NDArray[np.float32]
 
-# Best first. Name, module and class, packages that must be there.
-_RUNTIMES: Final = (("torch", "xlstmd.models.torch_runtime:TorchRuntime", ("torch",)),)
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
+class _Candidate(NamedTuple):
+    """A runtime by name, its module and class, and what it takes.
+
+    The class is called with `(network, weights, threads, precision)`.
+    """
+
+    name: str
+    path: str
+    packages: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    is_native: bool = False
+
+
+# Best first.
+_RUNTIMES: Final = (
+    _Candidate(
+        "native",
+        "xlstmd.models.native_runtime:NativeRuntime",
+        packages=(),
+        precisions=("float32", "bfloat16", "int8"),
+        is_native=True,
+    ),
+    _Candidate(
+        "torch",
+        "xlstmd.models.torch_runtime:TorchRuntime",
+        packages=("torch", "jaxtyping"),
+        precisions=("float32", "bfloat16"),
+    ),
+)
 
 
 class ForecastRuntime(Protocol):
@@ -49,40 +81,57 @@ class ForecastRuntime(Protocol):
         """
 
 
-def refusals() -> dict[str, str]:
-    """Gives for every runtime that cannot run here why not."""
-    return {name: reason for name, _, packages in _RUNTIMES if (reason := _refusal(packages))}
+def refusals(precision: Precision = "float32") -> dict[str, str]:
+    """Gives for every runtime that cannot run here, or not in that precision, why not."""
+    return {entry.name: reason for entry in _RUNTIMES if (reason := _refusal(entry, precision))}
 
 
 def make_runtime(
-    checkpoint: ForecasterCheckpoint, name: str | None = None, *, threads: int | None = None
+    network: NetworkConfig,
+    weights: Mapping[str, Floats],
+    name: str | None = None,
+    *,
+    threads: int | None = None,
+    precision: Precision = "float32",
 ) -> ForecastRuntime:
     """Builds the best runtime that can run here, or the one named.
 
     Args:
-      checkpoint: what to run.
+      network: shape of what to run.
+      weights: by parameter name.
       name: of the runtime; None takes the best.
       threads: that it computes with; None leaves that as it is in this process.
+      precision: of dense products; everything else is float32.
 
     Raises:
       BackendUnavailable: none can, with each one's reason.
-      ConfigError: no runtime of that name.
+      CheckpointError: weights do not fit the shape.
+      ConfigError: no runtime or precision of that name.
     """
-    known = [entry[0] for entry in _RUNTIMES]
+    known = [entry.name for entry in _RUNTIMES]
     if name is not None and name not in known:
         raise ConfigError(f"runtime: expected one of {', '.join(known)}, got {name}")
-    refused = refusals()
-    for candidate, path, _ in _RUNTIMES:
-        if candidate not in refused and name in (None, candidate):
-            module, _, cls = path.partition(":")
-            runtime: ForecastRuntime = getattr(import_module(module), cls)(checkpoint, threads)
+    if precision not in get_args(Precision):
+        names = ", ".join(get_args(Precision))
+        raise ConfigError(f"precision: expected one of {names}, got {precision}")
+    refused = refusals(precision)
+    for entry in _RUNTIMES:
+        if entry.name not in refused and name in (None, entry.name):
+            module, _, cls = entry.path.partition(":")
+            make = getattr(import_module(module), cls)
+            runtime: ForecastRuntime = make(network, weights, threads, precision)
             return runtime
     reasons = "; ".join(f"{who}: {why}" for who, why in refused.items())
     raise BackendUnavailable(f"no runtime can run this model: {reasons}", refused)
 
 
-def _refusal(packages: tuple[str, ...]) -> str | None:
-    missing = [package for package in packages if find_spec(package) is None]
+def _refusal(entry: _Candidate, precision: Precision) -> str | None:
+    native = load_native()
+    if entry.is_native and native.library is None:
+        return f"needs the native library: {native.reason}"
+    missing = [package for package in entry.packages if find_spec(package) is None]
     if missing:
         return f"needs {', '.join(missing)} (pip install 'xlstmd[torch]')"
+    if precision not in entry.precisions:
+        return f"computes in {', '.join(entry.precisions)}, not in {precision}"
     return None

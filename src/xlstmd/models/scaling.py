@@ -37,6 +37,24 @@ _ROUNDING: Final = 8.0 * 2.0**-52
 _FARTHEST: Final = 1e9
 
 
+def moments(known: Floats) -> tuple[float, float]:
+    """Gives mean and deviation of one or more points, none missing; deviation 0 if all are equal.
+
+    No digit is lost to a high level, and nothing overflows: it computes around the first value, in
+    units of the largest distance from it.
+    """
+    around = float(known[0])
+    away = known - around
+    size = max(float(np.maximum.reduce(away)), -float(np.minimum.reduce(away)))
+    if size <= _ROUNDING * abs(around):
+        return around, 0.0
+    away /= size
+    middle = float(np.add.reduce(away)) / len(known)
+    away -= middle
+    away *= away
+    return around + size * middle, size * math.sqrt(float(np.add.reduce(away)) / len(known))
+
+
 class ScaledContext:
     """The points since the start of the present context, with the scale that is frozen for them.
 
@@ -112,20 +130,7 @@ class ScaledContext:
         if not count:
             # Nothing but missing points for a whole context: the old scale is the best there is.
             return
-        # Around the first value and in units of the largest distance: no digit is lost to a high
-        # level, and nothing overflows.
-        around = float(known[0])
-        away = known - around
-        size = max(float(np.maximum.reduce(away)), -float(np.minimum.reduce(away)))
-        if size <= _ROUNDING * abs(around):
-            self.mean, self.deviation = around, 0.0
-            return
-        away /= size
-        middle = float(np.add.reduce(away)) / count
-        away -= middle
-        away *= away
-        self.mean = around + size * middle
-        self.deviation = size * math.sqrt(float(np.add.reduce(away)) / count)
+        self.mean, self.deviation = moments(known)
 
     def _next_renewal(self, points: Floats, seen: int) -> int | None:
         """Gives how many points there are at the next renewal; None when it lies beyond them."""

@@ -1,12 +1,16 @@
-"""The forecaster's network run by torch."""
+"""A network run by torch."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from xlstmd.errors import CheckpointError
-from xlstmd.models.checkpoint import ForecasterCheckpoint
 from xlstmd.models.forecast_network import ForecastNetwork
+from xlstmd.models.network_config import NetworkConfig
+from xlstmd.models.runtime import Precision
 
 Floats = NDArray[np.float32]
 
@@ -16,25 +20,35 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, checkpoint: ForecasterCheckpoint, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        network: NetworkConfig,
+        weights: Mapping[str, NDArray[np.float32]],
+        threads: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         """Builds the network and fills it.
 
         Args:
-          checkpoint: architecture and weights.
+          network: its shape.
+          weights: by the names of its parameters.
           threads: of torch, for the whole process; None leaves them.
+          precision: of the dense products; norms, recurrences and states stay float32.
 
         Raises:
-          CheckpointError: weights do not fit the architecture.
+          CheckpointError: weights do not fit the shape.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        self.network = ForecastNetwork(checkpoint.config)
-        weights = {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()}
+        self.network = ForecastNetwork(network)
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         try:
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise CheckpointError(f"{checkpoint.name}: weights do not fit: {error}") from None
+            raise CheckpointError(f"weights do not fit: {error}") from None
         self.network.eval().requires_grad_(False)
+        if precision == "bfloat16":
+            _shorten_products(self.network)
         self._empty = self.network.init_state(1)
         self.state_size = self._empty.to_flat().shape[1]
 
@@ -53,3 +67,20 @@ class TorchRuntime:
             torch.from_numpy(features), torch.from_numpy(valid), before, outputs
         )
         return quantiles.numpy(), after.to_flat().numpy()
+
+
+def _shorten_products(network: ForecastNetwork) -> None:
+    """Makes every dense map multiply in bfloat16, from float32 and to float32."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+            module.register_forward_pre_hook(_to_bfloat16)
+            module.register_forward_hook(_to_float32)
+
+
+def _to_bfloat16(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.bfloat16() for tensor in inputs)
+
+
+def _to_float32(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.float()

@@ -53,7 +53,8 @@ class SLSTMBlockConfig:
       forget_gate: `sigmoid` or `exp`.
       gate_soft_cap: bound of input and forget pre-activations; None for none.
       norm: before both halves.
-      norm_eps: of all norms.
+      norm_eps: of all norms, but for the heads' where they have their own.
+      head_norm_eps: of the norm over the units of each head; None for `norm_eps`.
       feedforward: second half.
     """
 
@@ -65,6 +66,7 @@ class SLSTMBlockConfig:
     gate_soft_cap: float | None = None
     norm: Norm = "layer"
     norm_eps: float = 1e-5
+    head_norm_eps: float | None = None
     feedforward: FeedForwardConfig = field(
         default_factory=lambda: FeedForwardConfig(factor=1.3, activation="gelu")
     )
@@ -80,6 +82,11 @@ class SLSTMBlockConfig:
     def head_width(self) -> int:
         """Units per head."""
         return self.width // self.num_heads
+
+    @property
+    def head_eps(self) -> float:
+        """Of the norm over the units of each head."""
+        return self.norm_eps if self.head_norm_eps is None else self.head_norm_eps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

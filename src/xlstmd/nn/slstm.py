@@ -38,7 +38,7 @@ class SLSTMLayer(nn.Module):
         bias = torch.zeros(NUM_GATES, heads, units)
         bias[1] = initializers.forget_powerlaw(heads, units, block_index, num_blocks)
         self.bias = nn.Parameter(bias)
-        self.head_norm = HeadNorm(heads, units, config.norm_eps)
+        self.head_norm = HeadNorm(heads, units, config.head_eps)
         self.operation = select("slstm", slstm_op.IMPLEMENTATIONS, Problem())
         self.options = SLSTMOptions(
             forget_gate=config.forget_gate, gate_soft_cap=config.gate_soft_cap

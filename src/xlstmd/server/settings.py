@@ -16,7 +16,9 @@ PREFIX: Final = "XLSTMD_"
 CONFIG_VARIABLE: Final = "XLSTMD_CONFIG"
 
 # Variables with the prefix that other parts read.
-FOREIGN_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "XLSTMD_STATE_DIR", "XLSTMD_DATA"})
+FOREIGN_VARIABLES: Final = frozenset(
+    {CONFIG_VARIABLE, "XLSTMD_STATE_DIR", "XLSTMD_DATA", "XLSTMD_NATIVE_LEVEL"}
+)
 
 # Where the defaults of the engine's bounds come from.
 ENGINE: Final = EngineSettings()

@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Loop:
         config: LoopConfig,
         folder: Path,
         rng: np.random.Generator,
+        quantile_levels: Sequence[float],
     ) -> None:
         """Prepares optimizer and averages.
 
@@ -65,6 +66,7 @@ class Loop:
           config: how.
           folder: where checkpoint and curve go; made when absent.
           rng: of the batches; its state is part of a checkpoint.
+          quantile_levels: that the network gives, rising.
         """
         self.network = network
         self.config = config
@@ -74,7 +76,7 @@ class Loop:
         self.samples = 0
         self.elapsed = 0.0
         folder.mkdir(parents=True, exist_ok=True)
-        self._levels = torch.tensor(network.config.quantile_levels)
+        self._levels = torch.tensor(quantile_levels)
         self._optimizer = torch.optim.AdamW(
             _groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
         )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from xlstmd.models import presets
 from xlstmd.models.checkpoint import ForecasterCheckpoint, save
 from xlstmd.models.config import ForecasterConfig
-from xlstmd.models.forecast_network import ForecastNetwork
+from xlstmd.models.forecast_network import untrained_network
 from xlstmd.train.batches import Batch, draw_bucket, make_batch
 from xlstmd.train.curve import draw_curve
 from xlstmd.train.loop import Loop, LoopConfig
@@ -63,8 +63,8 @@ def train_forecaster(
     torch.set_num_threads(threads)
     series = _pool(folder, pool, seed=seed, minutes=minutes, threads=threads, data_root=data_root)
     rng = np.random.default_rng(seed)
-    network = ForecastNetwork(config)
-    loop = Loop(network, LoopConfig(seconds=60.0 * minutes), folder, rng)
+    network = untrained_network(config)
+    loop = Loop(network, LoopConfig(seconds=60.0 * minutes), folder, rng, config.quantile_levels)
     if resume and loop.resume():
         logger.info("resumed", extra={"step": loop.step, "seconds": round(loop.elapsed)})
     weights = _learn(loop, draw_batches(rng, series, config))

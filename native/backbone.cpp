@@ -1,0 +1,124 @@
+// A backbone: blocks one after the other over states in slots, and a norm after the last.
+#include "block.h"
+#include "guard.h"
+
+namespace xlstmd {
+namespace {
+
+// Tokens that go through all blocks together: their activations stay in the nearer caches, and
+// there are enough of them to make use of every weight that is fetched.
+constexpr int64_t kTokens = 1024;
+
+std::unique_ptr<Block> make_block(const xlstmd_block &spec, int64_t width, Precision precision) {
+  if (spec.kind == XLSTMD_BLOCK_SLSTM) return make_slstm_block(spec, width, precision);
+  if (spec.kind == XLSTMD_BLOCK_MLSTM) return make_mlstm_block(spec, width, precision);
+  return make_preup_block(spec, width, precision);
+}
+
+}  // namespace
+}  // namespace xlstmd
+
+struct xlstmd_backbone {
+  xlstmd_backbone(int64_t width, int64_t num_blocks, const xlstmd_block *specs, bool rms, float eps,
+                  const float *norm_weight, xlstmd::Precision precision)
+      : width(width),
+        norm_weight(norm_weight, norm_weight + width),
+        norm{this->norm_weight.data(), eps, rms} {
+    for (int64_t i = 0; i < num_blocks; i++) {
+      offsets.push_back(state_size);
+      blocks.push_back(xlstmd::make_block(specs[i], width, precision));
+      state_size += blocks.back()->state_size();
+    }
+  }
+
+  size_t bytes() const {
+    size_t total = 4 * norm_weight.size();
+    for (const auto &block : blocks) total += block->bytes();
+    return total;
+  }
+
+  void clear(float *slot) const {
+    for (size_t i = 0; i < blocks.size(); i++) blocks[i]->clear(slot + offsets[i]);
+  }
+
+  int64_t rows_together(int64_t rows, int64_t steps) const {
+    return std::min(rows, std::max<int64_t>(1, xlstmd::kTokens / steps));
+  }
+
+  // All memory is there before the first number of a state is written.
+  void *reserve(xlstmd_pool &pool, int64_t rows, int64_t steps) const {
+    size_t shared = 0, each = 0;
+    for (const auto &block : blocks) {
+      shared = std::max(shared, block->scratch_bytes(rows, steps));
+      each = std::max(each, block->thread_bytes(rows, steps, pool.threads()));
+    }
+    pool.reserve(each);
+    return pool.shared(shared + xlstmd::Pieces::bytes<float>(
+                                    static_cast<size_t>(rows * steps * width)));
+  }
+
+  void forward(xlstmd::Flow flow, const float *x, float *y) const {
+    const size_t count = static_cast<size_t>(flow.tokens() * width);
+    std::copy_n(x, count, flow.x);
+    for (size_t i = 0; i < blocks.size(); i++) blocks[i]->run(flow, offsets[i]);
+    flow.normed(norm, y);
+  }
+
+  int64_t width, state_size = 0;
+  std::vector<float> norm_weight;
+  xlstmd::Norm norm;
+  std::vector<std::unique_ptr<xlstmd::Block>> blocks;
+  std::vector<int64_t> offsets;
+};
+
+extern "C" xlstmd_backbone *xlstmd_backbone_create(int64_t width, int64_t num_blocks,
+                                                   const xlstmd_block *blocks, int32_t rms_norm,
+                                                   double norm_eps, const float *norm_weight,
+                                                   int32_t precision) {
+  return xlstmd::made([&] {
+    return new xlstmd_backbone(width, num_blocks, blocks, rms_norm != 0,
+                               static_cast<float>(norm_eps), norm_weight,
+                               static_cast<xlstmd::Precision>(precision));
+  });
+}
+
+extern "C" void xlstmd_backbone_destroy(xlstmd_backbone *backbone) { delete backbone; }
+
+extern "C" int64_t xlstmd_backbone_state_size(const xlstmd_backbone *backbone) {
+  return backbone->state_size;
+}
+
+extern "C" int64_t xlstmd_backbone_bytes(const xlstmd_backbone *backbone) {
+  return static_cast<int64_t>(backbone->bytes());
+}
+
+extern "C" void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *slot) {
+  backbone->clear(slot);
+}
+
+extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
+                                           int64_t rows, int64_t steps, const float *x,
+                                           const uint8_t *reset, const uint8_t *valid, float *arena,
+                                           const int64_t *source, const int64_t *target, float *y) {
+  return xlstmd::guarded([&] {
+    const auto lock = pool->enter();
+    const int64_t width = backbone->width, stride = backbone->state_size;
+    if (steps == 0) {
+      for (int64_t r = 0; r < rows; r++)
+        if (source[r] != target[r])
+          std::copy_n(arena + source[r] * stride, stride, arena + target[r] * stride);
+      return;
+    }
+    const int64_t together = backbone->rows_together(rows, steps);
+    xlstmd::Pieces memory(backbone->reserve(*pool, together, steps));
+    float *stream = memory.take<float>(static_cast<size_t>(together * steps * width));
+    void *scratch = memory.take<char>(0);
+    for (int64_t first = 0; first < rows; first += together) {
+      const int64_t token = first * steps;
+      backbone->forward({*pool, std::min(together, rows - first), steps, width, stream,
+                         valid ? valid + token : nullptr, reset ? reset + token : nullptr, arena,
+                         stride, source + first, target + first, scratch},
+                        x + token * width, y + token * width);
+    }
+  });
+}

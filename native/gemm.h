@@ -1,0 +1,195 @@
+// Products of matrices that are used once: no packing ahead, any strides of the left one.
+#ifndef XLSTMD_GEMM_H
+#define XLSTMD_GEMM_H
+
+#include <algorithm>
+
+#include "tile.h"
+
+namespace xlstmd {
+
+// Depth of one pass: this much of the right matrix's columns stays in the nearest cache.
+inline constexpr int64_t kDepthBlock = 256;
+
+template <class T>
+struct Left {
+  const T *at;
+  int64_t row;   // distance between rows
+  int64_t step;  // distance along the depth
+};
+
+namespace detail {
+
+template <class T, int ROWS, int VECTORS>
+inline void block(int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c, int64_t c_row,
+                  bool add) {
+  Vec<T> sums[ROWS][VECTORS];
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECTORS; v++)
+      sums[r][v] = add ? load<T>(c + r * c_row + v * kLanes<T>) : Vec<T>{};
+  const T *rows[ROWS];
+  for (int r = 0; r < ROWS; r++) rows[r] = a.at + r * a.row;
+  accumulate<T, ROWS, VECTORS>(sums, depth, rows, a.step, b, pitch);
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECTORS; v++) store<T>(c + r * c_row + v * kLanes<T>, sums[r][v]);
+}
+
+// The last columns, fewer than a vector: nothing beyond them is read or written.
+template <class T, int ROWS>
+inline void edge(int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c, int64_t c_row,
+                 int columns, bool add) {
+  Vec<T> sums[ROWS];
+  for (int r = 0; r < ROWS; r++)
+    sums[r] = add ? load_some<T>(c + r * c_row, columns) : Vec<T>{};
+  for (int64_t k = 0; k < depth; k++) {
+    const Vec<T> w = load_some<T>(b + k * pitch, columns);
+    for (int r = 0; r < ROWS; r++) sums[r] += splat<T>(a.at[r * a.row + k * a.step]) * w;
+  }
+  for (int r = 0; r < ROWS; r++) store_some<T>(c + r * c_row, sums[r], columns);
+}
+
+template <class T, int VECTORS>
+inline void rows_of_panel(int64_t rows, int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c,
+                          int64_t c_row, bool add) {
+  for (int64_t r = 0; r < rows; r += kTileRows)
+    with_rows<kTileRows>(std::min<int64_t>(kTileRows, rows - r), [&](auto count) {
+      const Left<T> from{a.at + r * a.row, a.row, a.step};
+      block<T, decltype(count)::value, VECTORS>(depth, from, b, pitch, c + r * c_row, c_row, add);
+    });
+}
+
+}  // namespace detail
+
+// C[rows, columns] = (add ? C : 0) + A[rows, depth] B[depth, columns]; rows of B and C are dense.
+template <class T>
+void gemm(int64_t rows, int64_t columns, int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c,
+          int64_t c_row, bool add) {
+  if (depth == 0 && !add)
+    for (int64_t r = 0; r < rows; r++) std::fill_n(c + r * c_row, columns, T(0));
+  for (int64_t k = 0; k < depth; k += kDepthBlock) {
+    const int64_t deep = std::min(kDepthBlock, depth - k);
+    const Left<T> from{a.at + k * a.step, a.row, a.step};
+    const bool more = add || k > 0;
+    int64_t n = 0;
+    for (; n + kPanel<T> <= columns; n += kPanel<T>)
+      detail::rows_of_panel<T, kPanelVectors>(rows, deep, from, b + k * pitch + n, pitch, c + n,
+                                              c_row, more);
+    for (; n + 2 * kLanes<T> <= columns; n += 2 * kLanes<T>)
+      detail::rows_of_panel<T, 2>(rows, deep, from, b + k * pitch + n, pitch, c + n, c_row, more);
+    for (; n + kLanes<T> <= columns; n += kLanes<T>)
+      detail::rows_of_panel<T, 1>(rows, deep, from, b + k * pitch + n, pitch, c + n, c_row, more);
+    if (n < columns)
+      for (int64_t r = 0; r < rows; r += kTileRows)
+        with_rows<kTileRows>(std::min<int64_t>(kTileRows, rows - r), [&](auto count) {
+          const Left<T> part{from.at + r * a.row, a.row, a.step};
+          detail::edge<T, decltype(count)::value>(deep, part, b + k * pitch + n, pitch,
+                                                  c + r * c_row + n, c_row,
+                                                  static_cast<int>(columns - n), more);
+        });
+  }
+}
+
+// A product that is added up with another.
+template <class T>
+struct Product {
+  Left<T> a;
+  const T *b;  // [depth][columns], rows `pitch` apart
+  int64_t pitch, depth;
+};
+
+// out[r] = scale[r] * (keep * start[r] + first[r] + second[r]), in whole vectors of columns: what
+// lies behind the last column up to a whole vector is read and written too.
+template <class T>
+struct Sum {
+  Product<T> first{}, second{};
+  const T *start = nullptr;  // none: zeros; may be out
+  int64_t start_row = 0;
+  T keep = 1;
+  const T *scale = nullptr;  // none: ones
+
+  // The same for the rows from `row` on.
+  Sum below(int64_t row) const {
+    Sum sum = *this;
+    sum.first.a.at += row * first.a.row;
+    if (second.depth > 0) sum.second.a.at += row * second.a.row;
+    if (start) sum.start += row * start_row;
+    if (scale) sum.scale += row;
+    return sum;
+  }
+};
+
+namespace detail {
+
+template <class T, int ROWS, int VECTORS>
+inline void add_product(Vec<T> (&sums)[ROWS][VECTORS], const Product<T> &p, int64_t column) {
+  const T *rows[ROWS];
+  for (int r = 0; r < ROWS; r++) rows[r] = p.a.at + r * p.a.row;
+  accumulate<T, ROWS, VECTORS>(sums, p.depth, rows, p.a.step, p.b + column, p.pitch);
+}
+
+template <class T, int ROWS, int VECTORS>
+void sum_tile(const Sum<T> &sum, int64_t column, T *out, int64_t out_row) {
+  Vec<T> sums[ROWS][VECTORS] = {};
+  if (sum.start)
+    for (int r = 0; r < ROWS; r++)
+      for (int v = 0; v < VECTORS; v++)
+        sums[r][v] = sum.keep * load<T>(sum.start + r * sum.start_row + column + v * kLanes<T>);
+  add_product<T, ROWS, VECTORS>(sums, sum.first, column);
+  if (sum.second.depth > 0) add_product<T, ROWS, VECTORS>(sums, sum.second, column);
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECTORS; v++) {
+      const Vec<T> total = sum.scale ? sums[r][v] * sum.scale[r] : sums[r][v];
+      store<T>(out + r * out_row + column + v * kLanes<T>, total);
+    }
+}
+
+}  // namespace detail
+
+// `narrow(row, rows, sum)` may change a block of rows' depths, and gives how many columns it needs.
+template <class T, class Narrow>
+void sum_products(int64_t rows, int64_t columns, const Sum<T> &sum, T *out, int64_t out_row,
+                  const Narrow &narrow) {
+  for (int64_t column = 0; column < columns; column += kPanel<T>)
+    for (int64_t row = 0; row < rows; row += kTileRows) {
+      const int64_t count = std::min<int64_t>(kTileRows, rows - row);
+      Sum<T> part = sum.below(row);
+      const int64_t end = std::min(narrow(row, count, part), columns);
+      const int64_t vectors = std::min<int64_t>(
+          kPanelVectors, (end - column + kLanes<T> - 1) / kLanes<T>);
+      if (vectors <= 0) continue;
+      with_rows<kPanelVectors>(vectors, [&](auto wide) {
+        with_rows<kTileRows>(count, [&](auto tall) {
+          detail::sum_tile<T, decltype(tall)::value, decltype(wide)::value>(
+              part, column, out + row * out_row, out_row);
+        });
+      });
+    }
+}
+
+template <class T>
+void sum_products(int64_t rows, int64_t columns, const Sum<T> &sum, T *out, int64_t out_row) {
+  sum_products<T>(rows, columns, sum, out, out_row,
+                  [columns](int64_t, int64_t, Sum<T> &) { return columns; });
+}
+
+// Numbers of a row in whole vectors.
+template <class T>
+constexpr int64_t whole_vectors(int64_t count) {
+  return (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+template <class T>
+T dot(const T *a, const T *b, int64_t count) {
+  Vec<T> sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes<T> <= count; i += 4 * kLanes<T>)
+    for (int v = 0; v < 4; v++)
+      sums[v] += load<T>(a + i + v * kLanes<T>) * load<T>(b + i + v * kLanes<T>);
+  for (; i + kLanes<T> <= count; i += kLanes<T>) sums[0] += load<T>(a + i) * load<T>(b + i);
+  T total = sum_lanes<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; i < count; i++) total += a[i] * b[i];
+  return total;
+}
+
+}  // namespace xlstmd
+#endif

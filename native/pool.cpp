@@ -1,0 +1,123 @@
+#include "pool.h"
+
+#include <cstdlib>
+#include <new>
+
+#include "xlstmd_native.h"
+
+namespace xlstmd {
+namespace {
+
+// Waits of a few microseconds lie between two phases of one call: worth spinning through. Longer
+// ones lie between calls: a sleeping worker leaves its core to others.
+constexpr int kSpins = 4000;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+Scratch::~Scratch() { std::free(memory_); }
+
+void *Scratch::bytes(size_t count) {
+  if (count > size_) {
+    std::free(memory_);
+    size_ = (count + 4095) / 4096 * 4096;
+    memory_ = std::aligned_alloc(64, size_);
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  return memory_;
+}
+
+}  // namespace xlstmd
+
+xlstmd_pool::xlstmd_pool(int threads) : shares_(threads < 1 ? 1 : threads) {
+  const int count = static_cast<int>(shares_.size());
+  for (int i = 0; i < count; i++) scratch_.push_back(std::make_unique<xlstmd::Scratch>());
+  for (int i = 1; i < count; i++) workers_.emplace_back([this, i] { work(i); });
+}
+
+xlstmd_pool::~xlstmd_pool() {
+  stop_.store(true);
+  {
+    std::lock_guard<std::mutex> lock(sleep_);
+    round_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (auto &worker : workers_) worker.join();
+}
+
+void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
+  body_ = body;
+  task_ = task;
+  const int64_t count = threads();
+  for (int64_t i = 0; i < count; i++) {
+    shares_[i].end = (i + 1) * tasks / count;
+    shares_[i].next.store(i * tasks / count, std::memory_order_relaxed);
+  }
+  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  round_.fetch_add(1);
+  if (asleep_.load() > 0) {
+    std::lock_guard<std::mutex> lock(sleep_);
+    wake_.notify_all();
+  }
+  take_tasks(0);
+  int spins = 0;
+  while (busy_.load(std::memory_order_acquire) > 0) {
+    if (++spins < xlstmd::kSpins) {
+      xlstmd::relax();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+// Its own share first, the same one in every call, so that a core finds its weights in its cache;
+// then what the others have not come to.
+void xlstmd_pool::take_tasks(int thread) {
+  const int count = threads();
+  for (int i = 0; i < count; i++) {
+    Share &share = shares_[(thread + i) % count];
+    for (;;) {
+      const int64_t index = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (index >= share.end) break;
+      body_(task_, index, thread);
+    }
+  }
+}
+
+void xlstmd_pool::work(int thread) {
+  uint64_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (round_.load(std::memory_order_acquire) == seen) {
+      if (++spins < xlstmd::kSpins) {
+        xlstmd::relax();
+        continue;
+      }
+      std::unique_lock<std::mutex> lock(sleep_);
+      asleep_.fetch_add(1);
+      wake_.wait(lock, [this, seen] { return round_.load() != seen; });
+      asleep_.fetch_sub(1);
+    }
+    seen = round_.load(std::memory_order_acquire);
+    if (stop_.load()) return;
+    take_tasks(thread);
+    busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+extern "C" xlstmd_pool *xlstmd_pool_create(int32_t threads) {
+  try {
+    return new xlstmd_pool(threads);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+extern "C" void xlstmd_pool_destroy(xlstmd_pool *pool) { delete pool; }

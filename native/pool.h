@@ -1,0 +1,103 @@
+// A pool of threads that share the tasks of one call, and the memory they compute in.
+#ifndef XLSTMD_POOL_H
+#define XLSTMD_POOL_H
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace xlstmd {
+
+// Memory on a cache line's boundary that grows and is never given back before the end.
+class Scratch {
+ public:
+  ~Scratch();
+  void *bytes(size_t count);
+
+ private:
+  void *memory_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Hands out pieces of one scratch memory, each on a cache line's boundary. Ask `needed` first.
+class Pieces {
+ public:
+  explicit Pieces(void *memory) : at_(static_cast<char *>(memory)) {}
+  template <class T>
+  T *take(size_t count) {
+    T *piece = reinterpret_cast<T *>(at_);
+    at_ += bytes<T>(count);
+    return piece;
+  }
+  template <class T>
+  static size_t bytes(size_t count) {
+    return (count * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  char *at_;
+};
+
+}  // namespace xlstmd
+
+struct xlstmd_pool {
+ public:
+  explicit xlstmd_pool(int threads);
+  ~xlstmd_pool();
+
+  int threads() const { return static_cast<int>(scratch_.size()); }
+
+  // One call at a time: whoever enters the library with this pool holds the lock until it leaves.
+  std::unique_lock<std::mutex> enter() { return std::unique_lock<std::mutex>(entry_); }
+
+  // Runs task(index, thread) for every index below `tasks`, and returns when all are done.
+  template <class Task>
+  void run(int64_t tasks, const Task &task) {
+    if (threads() == 1 || tasks <= 1) {
+      for (int64_t index = 0; index < tasks; index++) task(index, 0);
+      return;
+    }
+    share(tasks, [](const void *body, int64_t index, int thread) {
+      (*static_cast<const Task *>(body))(index, thread);
+    }, &task);
+  }
+
+  // Makes sure that every thread has so much scratch: tasks must not run out of memory.
+  void reserve(size_t bytes) {
+    for (auto &each : scratch_) each->bytes(bytes);
+  }
+  void *scratch(int thread, size_t bytes) { return scratch_[thread]->bytes(bytes); }
+  void *shared(size_t bytes) { return shared_.bytes(bytes); }
+
+ private:
+  using Body = void (*)(const void *, int64_t, int);
+  void share(int64_t tasks, Body body, const void *task);
+  void work(int thread);
+  void take_tasks(int thread);
+
+  std::vector<std::unique_ptr<xlstmd::Scratch>> scratch_;
+  xlstmd::Scratch shared_;
+  std::vector<std::thread> workers_;
+  std::mutex entry_;
+  std::mutex sleep_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> round_{0};
+  // Tasks of one thread that nobody has taken yet, on a cache line of their own.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::vector<Share> shares_;
+  std::atomic<int> busy_{0};
+  std::atomic<int> asleep_{0};
+  std::atomic<bool> stop_{false};
+  Body body_ = nullptr;
+  const void *task_ = nullptr;
+};
+
+#endif

@@ -1,0 +1,114 @@
+"""What Python must know of the native library's functions: types of arguments and results.
+
+The meaning of each stands in `native/xlstmd_native.h`. Arrays are passed as addresses, which numpy
+gives as `array.ctypes.data` and torch as `tensor.data_ptr()`; None is a null.
+"""
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_void_p
+from typing import Any, Final
+
+
+class SLSTMProblem(ctypes.Structure):
+    """Shape and rules of an sLSTM sequence: `xlstmd_slstm_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("steps", c_int64),
+        ("heads", c_int64),
+        ("units", c_int64),
+        ("exp_forget", c_int32),
+        ("cap", c_double),
+        ("reset", c_void_p),
+        ("valid", c_void_p),
+    )
+
+
+# How many weights a block of a backbone may have: `XLSTMD_NUM_WEIGHTS`.
+NUM_BLOCK_WEIGHTS: Final = 24
+
+
+class BackboneBlock(ctypes.Structure):
+    """Shape, rules and weights of one block: `xlstmd_block`."""
+
+    _fields_ = (
+        ("kind", c_int32),
+        ("rms_norm", c_int32),
+        ("exp_forget", c_int32),
+        ("gelu", c_int32),
+        ("heads", c_int64),
+        ("qk_width", c_int64),
+        ("value_width", c_int64),
+        ("inner", c_int64),
+        ("projection_block", c_int64),
+        ("conv_window", c_int64),
+        ("hidden", c_int64),
+        ("norm_eps", c_double),
+        ("head_norm_eps", c_double),
+        ("cap", c_double),
+        ("eps", c_double),
+        ("stabilizer_start", c_double),
+        ("weights", c_void_p * NUM_BLOCK_WEIGHTS),
+    )
+
+
+# An address of numbers, and an address of several such addresses.
+_DATA: Final = c_void_p
+_PARTS: Final = c_void_p
+_POOL: Final = c_void_p
+_MATRIX: Final = c_void_p
+_BACKBONE: Final = c_void_p
+_MAP: Final = c_void_p
+
+_SLSTM: Final = POINTER(SLSTMProblem)
+_SLSTM_FORWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _PARTS, _DATA, _PARTS, _DATA)
+_SLSTM_BACKWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _DATA, _PARTS, _DATA, _DATA, _PARTS)
+
+# Name: (result, arguments). One line for each function that Python calls.
+SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "xlstmd_abi_version": (c_int32, ()),
+    "xlstmd_built_for": (c_char_p, ()),
+    "xlstmd_pool_create": (_POOL, (c_int32,)),
+    "xlstmd_pool_destroy": (None, (_POOL,)),
+    "xlstmd_matrix_create": (_MATRIX, (c_int64, c_int64, _DATA, c_int32)),
+    "xlstmd_matrix_destroy": (None, (_MATRIX,)),
+    "xlstmd_matrix_product": (c_int32, (_POOL, _MATRIX, c_int64, _DATA, _DATA, _DATA)),
+    "xlstmd_backbone_create": (
+        _BACKBONE,
+        (c_int64, c_int64, POINTER(BackboneBlock), c_int32, c_double, _DATA, c_int32),
+    ),
+    "xlstmd_backbone_destroy": (None, (_BACKBONE,)),
+    "xlstmd_backbone_state_size": (c_int64, (_BACKBONE,)),
+    "xlstmd_backbone_bytes": (c_int64, (_BACKBONE,)),
+    "xlstmd_backbone_clear": (None, (_BACKBONE, _DATA)),
+    "xlstmd_backbone_forward": (
+        c_int32,
+        (_POOL, _BACKBONE, c_int64, c_int64, _DATA, _DATA, _DATA, _DATA, _DATA, _DATA, _DATA),
+    ),
+    "xlstmd_two_layer_map_create": (
+        _MAP,
+        (c_int64, c_int64, c_int64, *(_DATA,) * 6, c_int32, c_int32),
+    ),
+    "xlstmd_two_layer_map_destroy": (None, (_MAP,)),
+    "xlstmd_two_layer_map_bytes": (c_int64, (_MAP,)),
+    "xlstmd_two_layer_map_run": (c_int32, (_POOL, _MAP, c_int64, _DATA, _DATA)),
+    "xlstmd_slstm_saved_f32": (c_int64, (_SLSTM,)),
+    "xlstmd_slstm_saved_f64": (c_int64, (_SLSTM,)),
+    "xlstmd_slstm_forward_f32": (c_int32, _SLSTM_FORWARD),
+    "xlstmd_slstm_forward_f64": (c_int32, _SLSTM_FORWARD),
+    "xlstmd_slstm_backward_f32": (c_int32, _SLSTM_BACKWARD),
+    "xlstmd_slstm_backward_f64": (c_int32, _SLSTM_BACKWARD),
+}
+
+
+def declare(library: ctypes.CDLL) -> list[str]:
+    """Sets the types of every function; gives the names that the library lacks."""
+    missing = []
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name, None)
+        if function is None:
+            missing.append(name)
+            continue
+        function.restype = result
+        function.argtypes = arguments
+    return missing
