@@ -49,7 +49,10 @@ $(BIN)/python:
 	  { rm -rf $(VENV); echo "needs Python's venv module (Debian: python3-venv)" >&2; exit 1; }
 
 $(VENV)/.installed-run: pyproject.toml CMakeLists.txt $(wildcard native/*) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@# Without a compiler nothing native was built: torch then runs the models.
+	$(BIN)/python -c 'from xlstmd.models.runtime import refusals as r; exit("native" in r())' || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml CMakeLists.txt $(wildcard native/*) | $(BIN)/python

@@ -15,6 +15,29 @@ std::unique_ptr<Block> make_block(const xlstmd_block &spec, int64_t width, Preci
   return make_preup_block(spec, width, precision);
 }
 
+// Says whether all slots exist and no row writes what another one reads or writes.
+bool apart(int64_t rows, int64_t slots, const int64_t *source, const int64_t *target) {
+  for (int64_t r = 0; r < rows; r++)
+    if (source[r] < 0 || source[r] >= slots || target[r] < 0 || target[r] >= slots) return false;
+  constexpr int64_t kFew = 32;
+  if (rows <= kFew) {
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t other = 0; other < rows; other++)
+        if (other != r && (target[r] == target[other] || target[r] == source[other])) return false;
+    return true;
+  }
+  std::vector<uint8_t> starts(static_cast<size_t>(slots)), ends(static_cast<size_t>(slots));
+  for (int64_t r = 0; r < rows; r++) {
+    uint8_t &count = starts[static_cast<size_t>(source[r])];
+    if (count < 2) count++;
+  }
+  for (int64_t r = 0; r < rows; r++) {
+    const auto end = static_cast<size_t>(target[r]);
+    if (ends[end]++ || starts[end] > (source[r] == target[r] ? 1 : 0)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 }  // namespace xlstmd
 
@@ -98,8 +121,14 @@ extern "C" void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *sl
 
 extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
                                            int64_t rows, int64_t steps, const float *x,
-                                           const uint8_t *reset, const uint8_t *valid, float *arena,
-                                           const int64_t *source, const int64_t *target, float *y) {
+                                           const uint8_t *reset, const uint8_t *valid,
+                                           int64_t slots, float *arena, const int64_t *source,
+                                           const int64_t *target, float *y) {
+  bool possible = false;
+  const int32_t status =
+      xlstmd::guarded([&] { possible = xlstmd::apart(rows, slots, source, target); });
+  if (status != xlstmd::kDone) return status;
+  if (!possible) return xlstmd::kBadSlots;
   return xlstmd::guarded([&] {
     const auto lock = pool->enter();
     const int64_t width = backbone->width, stride = backbone->state_size;

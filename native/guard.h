@@ -1,4 +1,4 @@
-// No exception crosses the C interface: the only one there is, running out of memory, is a status.
+// No exception crosses the C interface: what can go wrong is a status.
 #ifndef XLSTMD_GUARD_H
 #define XLSTMD_GUARD_H
 
@@ -7,7 +7,7 @@
 
 namespace xlstmd {
 
-inline constexpr int32_t kDone = 0, kNoMemory = 1;
+inline constexpr int32_t kDone = 0, kNoMemory = 1, kBadSlots = 2;
 
 template <class F>
 int32_t guarded(const F &body) {

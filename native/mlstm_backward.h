@@ -27,7 +27,8 @@ class MLSTMHeadBackward {
     const HeadSize<T> size{qk_width, value_width};
     const int64_t deep = size.deep(), wide = size.padded();
     return MLSTMChunk<T>::bytes(size) + Pieces::bytes<int64_t>(steps + 1) +
-           Pieces::bytes<T>(size.memory()) + 2 * Pieces::bytes<T>(size.V * deep) +
+           Pieces::bytes<T>(size.memory()) + Pieces::bytes<T>(size.V * deep) +
+           Pieces::bytes<T>(size.V * kChunk) +
            Pieces::bytes<T>(deep) + 3 * Pieces::bytes<T>(kChunk * wide) +
            3 * Pieces::bytes<T>(kChunk * deep) + Pieces::bytes<T>(kChunk * kChunk) +
            6 * Pieces::bytes<T>(kChunk);
@@ -77,7 +78,7 @@ class MLSTMHeadBackward {
     const int64_t deep = size_.deep(), wide = size_.padded();
     dC_ = memory.take<T>(size_.memory());
     turned_ = memory.take<T>(size_.V * deep);
-    v_turned_ = memory.take<T>(size_.V * std::max<int64_t>(deep, kChunk));
+    v_turned_ = memory.take<T>(size_.V * kChunk);
     dn_ = memory.take<T>(deep);
     u_ = memory.take<T>(kChunk * wide);
     bu_ = memory.take<T>(kChunk * wide);
@@ -136,7 +137,7 @@ class MLSTMHeadBackward {
     values(c);
     T to_kept = 0;
     if (open_ && before.C) to_kept = kept(c, before);
-    if (before.C) memory(c, before);
+    if (before.C) memory(c);
     stabilizers(c, to_kept);
     gates(c, run, d);
     write(c, run, d);
@@ -167,7 +168,7 @@ class MLSTMHeadBackward {
       // A tie of the denominator's maximum is shared.
       const T by_query = size > least ? T(1) : size == least ? T(0.5) : T(0);
       const bool bounded = std::fabs(c.m[i]) > MLSTMChunk<T>::kLimit;
-      r_[i] = -by_query * std::copysign(along, along * c.dots[i]);
+      r_[i] = c.dots[i] < 0 ? by_query * along : -by_query * along;
       to_m_[i] = -along * (rules_.eps + (bounded ? (1 - by_query) * least : T(0)));
     }
   }
@@ -296,7 +297,7 @@ class MLSTMHeadBackward {
   }
 
   // Gradients of the memory before.
-  void memory(const MLSTMChunk<T> &c, const ChunkMemory<T> &) {
+  void memory(const MLSTMChunk<T> &c) {
     const int64_t deep = size_.deep(), wide = size_.padded();
     const T keep = c.beta[c.count - 1];
     Sum<T> sum;

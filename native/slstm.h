@@ -12,7 +12,7 @@
 namespace xlstmd {
 
 inline constexpr int kGates = 4;  // input, forget, cell input, output
-inline constexpr float kStabilizerStart = -1e30f;
+inline constexpr double kStabilizerStart = -1e30;
 
 template <class T>
 struct GateRules {

@@ -95,17 +95,22 @@ inline VecF vtanh(VecF x) {
   p = p * u + -5.396656509223863e-2f;
   p = p * u + 1.3333328214322188e-1f;
   p = p * u + -3.333333330778946e-1f;
-  const VecF small = x + x * u * p;
+  const VecF small = size + size * u * p;
   const VecF large = 1.0f - 2.0f / (vexp(2.0f * size) + 1.0f);
-  const VecF signed_large = as_float(as_bits(large) | (as_bits(x) & static_cast<int>(0x80000000)));
-  return pick(size < 0.7f, small, pick(x != x, x, signed_large));
+  const VecI sign = as_bits(x) & static_cast<int>(0x80000000);
+  return pick(x != x, x, as_float(as_bits(pick(size < 0.7f, small, large)) | sign));
 }
 
-inline VecF vsilu(VecF x) { return x * vsigmoid(pick(x < -1e30f, splat<float>(-1e30f), x)); }
+// The exponential enters as two factors, so that none of them turns subnormal before the product.
+inline VecF vsilu(VecF x) {
+  const VecF finite = pick(x < -1e30f, splat<float>(-1e30f), x);
+  const VecF root = vexp(-0.5f * absolute(x));
+  return pick(x < 0.0f, finite * root * root, finite) / (1.0f + root * root);
+}
 
 // x Phi(x) with the error function, by erfc(y) exp(y^2) as a polynomial of 1 / (1 + y / 2).
 inline VecF vgelu(VecF x) {
-  const VecF y = absolute(x) * 0.70710678118654752f, t = 1.0f / (1.0f + 0.5f * y);
+  const VecF size = absolute(x), t = 1.0f / (1.0f + 0.35355339059327376f * size);
   VecF p = splat<float>(4.535133646674116e-2f);
   p = p * t + -2.4558003550522373e-1f;
   p = p * t + 5.168995384938172e-1f;
@@ -117,12 +122,12 @@ inline VecF vgelu(VecF x) {
   p = p * t + 2.4691356121580665e-1f;
   p = p * t + 2.8209286733469924e-1f;
   p = p * t + 2.820947996512725e-1f;
-  // The square's rounding error would grow with y; its head is exact in float.
-  const VecF head = as_float(as_bits(y) & static_cast<int>(0xfffff000));
-  const VecF tail = vexp(-head * head) * vexp((head - y) * (head + y));
-  const VecF half = 0.5f * tail * p * t;
+  // exp(-x^2 / 2): the square's rounding error would grow with x; its head is exact in float.
+  const VecF head = as_float(as_bits(size) & static_cast<int>(0xfffff000));
+  const VecF tail = vexp(-0.5f * head * head) * vexp(0.5f * (head - size) * (head + size));
+  const VecF half = x * (0.5f * p * t) * tail;
   const VecF zero = splat<float>(0.0f);
-  const VecF below = pick(x < -30.0f, zero, x * half), above = pick(x > 30.0f, x, x - x * half);
+  const VecF below = pick(x < -30.0f, zero, half), above = pick(x > 30.0f, x, x - half);
   return pick(x != x, x, pick(x < 0.0f, below, above));
 }
 
@@ -140,7 +145,7 @@ XLSTMD_LANES(vtanh, std::tanh(a))
 XLSTMD_LANES(vsigmoid, a < 0 ? std::exp(a) / (1 + std::exp(a)) : 1 / (1 + std::exp(-a)))
 XLSTMD_LANES(vlogsigmoid, (a < 0 ? a : 0.0) - std::log1p(std::exp(-std::fabs(a))))
 XLSTMD_LANES(vsilu, a < -700 ? 0.0 : a / (1 + std::exp(-a)))
-XLSTMD_LANES(vgelu, 0.5 * a * std::erfc(-a * 0.70710678118654752440))
+XLSTMD_LANES(vgelu, a < -40 ? 0.0 : 0.5 * a * std::erfc(-a * 0.70710678118654752440))
 #undef XLSTMD_LANES
 
 // Bounded smoothly to ±cap; a cap of 0 leaves it as it is.

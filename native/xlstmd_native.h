@@ -226,12 +226,13 @@ XLSTMD_EXPORT int64_t xlstmd_backbone_bytes(const xlstmd_backbone *backbone);
 /* Fills one slot with the state before the first step. */
 XLSTMD_EXPORT void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *slot);
 /* x, y [rows, steps, width]. Row r starts from slot source[r] of the arena and leaves its state in
- * slot target[r]; both may be the same one, and no target may be another row's source or target. A
- * row's result does not depend on the other rows. Padded steps leave the state as it is. */
+ * slot target[r]; both may be the same one. A slot that does not exist, or a target that is another
+ * row's source or target, gives 2, and nothing is written. A row's result does not depend on the
+ * other rows. Padded steps leave the state as it is. */
 XLSTMD_EXPORT int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
                                               int64_t rows, int64_t steps, const float *x,
                                               const uint8_t *reset, const uint8_t *valid,
-                                              float *arena, const int64_t *source,
+                                              int64_t slots, float *arena, const int64_t *source,
                                               const int64_t *target, float *y);
 
 /* ---- down(activation(up(x))) + skip(x), the maps into and out of a backbone ---- */
@@ -248,6 +249,14 @@ XLSTMD_EXPORT int64_t xlstmd_two_layer_map_bytes(const xlstmd_two_layer_map *map
 /* x [rows, inputs], y [rows, outputs]. */
 XLSTMD_EXPORT int32_t xlstmd_two_layer_map_run(xlstmd_pool *pool, const xlstmd_two_layer_map *map,
                                                int64_t rows, const float *x, float *y);
+
+/* ---- what the machine can do at most, all threads of a pool together ---- */
+
+/* Thousands of millions of float operations a second, from registers. */
+XLSTMD_EXPORT double xlstmd_measure_fma(xlstmd_pool *pool, double seconds);
+/* Thousands of millions of bytes a second; each thread reads so many of its own, again and again. 0
+ * when there is no memory. */
+XLSTMD_EXPORT double xlstmd_measure_read(xlstmd_pool *pool, int64_t bytes, double seconds);
 
 #ifdef __cplusplus
 }

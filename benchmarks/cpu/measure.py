@@ -8,7 +8,7 @@ import torch
 from benchmarks.cpu.limits import Limits
 from benchmarks.cpu.parity import difference, require
 from benchmarks.cpu.timing import Budget, Timing, interleave
-from benchmarks.cpu.workload import PEER_TOLERANCE, TOLERANCE, Candidate, Precision, Work
+from benchmarks.cpu.workload import BEST, PEER_TOLERANCE, TOLERANCE, Candidate, Precision, Work
 from benchmarks.harness import BenchmarkError, Row
 
 MS = 1e3
@@ -46,8 +46,9 @@ def measure(work: Work, budget: Budget, limits: Limits | None, threads: int) -> 
         calls = {label: peer.run for label, peer in peers.items()}
         calls |= {precision: work.ours[precision].run for precision in errors}
         timings = interleave(calls, budget)
+    best = fastest(peers, timings)
     rows = [
-        ratio_row(work, precision, error, peer, timings)
+        ratio_row(work, precision, error, peer, timings, is_best=peer.label == best)
         for precision, error in errors.items()
         for peer in peers.values()
     ]
@@ -58,10 +59,25 @@ def measure(work: Work, budget: Budget, limits: Limits | None, threads: int) -> 
     return Outcome(rows, [f"{work.id}: {note}" for note in notes])
 
 
+def fastest(peers: Mapping[str, Candidate], timings: Mapping[str, Timing]) -> str | None:
+    """Gives the label of the fastest peer that computes the same function."""
+    same = [label for label, peer in peers.items() if peer.check is not None]
+    return min(same, key=lambda label: timings[label].median, default=None)
+
+
 def ratio_row(
-    work: Work, precision: Precision, error: float, peer: Candidate, timings: Mapping[str, Timing]
+    work: Work,
+    precision: Precision,
+    error: float,
+    peer: Candidate,
+    timings: Mapping[str, Timing],
+    *,
+    is_best: bool = False,
 ) -> Row:
     """Gives how many times faster than a peer we are."""
+    goal = work.goals.get((precision, peer.label))
+    if goal is None and is_best:
+        goal = work.goals.get((precision, BEST))
     value, spread = timings[precision].times_faster(timings[peer.label])
     same = peer.check is not None
     return Row(
@@ -69,7 +85,7 @@ def ratio_row(
         value=value,
         unit="ratio",
         better="higher",
-        goal=work.goals.get((precision, peer.label)),
+        goal=goal,
         ours=timings[precision].median * MS,
         peer=timings[peer.label].median * MS,
         peer_name=peer.name,

@@ -88,7 +88,8 @@ class TorchRunner:
     def prefill(self, x: Floats) -> Floats:
         """Runs a sequence [B, T, D] from the rows' states."""
         y, self._state = self._backbone(torch.from_numpy(x), self._state)
-        return y.numpy()
+        out: Floats = y.numpy()
+        return out
 
 
 def make_runner(

@@ -20,7 +20,7 @@ WIDTH = HEADS * UNITS
 STEPS = 64
 BATCHES = (1, 64)
 
-GOALS = {
+GOALS: dict[int, dict[tuple[Precision, str], float]] = {
     1: {("fp32", "xlstm"): 25.0, ("fp32", "tirex-compiled"): 4.0},
     64: {("fp32", "xlstm"): 350.0, ("fp32", "tirex"): 120.0},
 }

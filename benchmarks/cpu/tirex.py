@@ -1,4 +1,4 @@
-"""Forecasts with a network of TiRex's published size: 12 blocks, 512 units, 35.3 million weights."""
+"""Forecasts with a network of TiRex's published size: 12 blocks, 512 units, 35.3M weights."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,9 +65,7 @@ def write_checkpoint(model: Any, path: Path) -> Path:
     return path
 
 
-def work(
-    model: Any, fast: Any | None, path: Path, batch: int, context: int, plan: Plan
-) -> Work:
+def work(model: Any, fast: Any | None, path: Path, batch: int, context: int, plan: Plan) -> Work:
     """Gives the forecast of some series."""
     series = make_series(batch, context)
 

@@ -181,7 +181,7 @@ def steps(
     targets: Tensor,
     wrap: Callable[[Any], Any] | None = None,
 ) -> Candidate:
-    """Makes a candidate: timed in training, checked by the outputs after a few steps from the start.
+    """Makes a candidate: timed in training, checked by its outputs after a few first steps.
 
     Args:
       label: of the candidate.
@@ -200,7 +200,7 @@ def steps(
     def learn(rule: torch.optim.Optimizer) -> None:
         loss = pinball(forward(tokens), targets)
         rule.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         rule.step()
 
     def check() -> Tensor:
@@ -224,7 +224,8 @@ def pinball(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _forward(network: Any, wrap: Callable[[Any], Any] | None) -> Callable[[Tensor], Tensor]:
     function: Any = network if isinstance(network, Ours) else network._forward_model
-    return function if wrap is None else wrap(function)
+    wrapped: Callable[[Tensor], Tensor] = function if wrap is None else wrap(function)
+    return wrapped
 
 
 def _two_layer_map(theirs: Any) -> TwoLayerMap:

@@ -1,7 +1,6 @@
 """The peers' weights under our names, and the other way round."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -8,21 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import BenchmarkError
-from xlstmd.ops.native_linear import Precision as LongName
 
 Precision = Literal["fp32", "bf16", "int8"]
+LongName = Literal["float32", "bfloat16", "int8"]
 Weights = Mapping[str, NDArray[np.float32]]
 
 # Bytes of a weight.
 WEIGHT_BYTES: Final[dict[Precision, int]] = {"fp32": 4, "bf16": 2, "int8": 1}
 
 # As the library names them.
-LONG_NAMES: Final[dict[Precision, LongName]] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+LONG_NAMES: Final[dict[Precision, LongName]] = {
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "int8": "int8",
+}
 
 # Largest difference from the official result in fp32, in units of that result's spread.
 TOLERANCE: Final[dict[Precision, float]] = {"fp32": 1e-5, "bf16": 4e-2, "int8": 5e-2}
 # A peer that is further away computes something else.
 PEER_TOLERANCE: Final = 5e-2
+
+# In goals: whichever peer is the fastest.
+BEST: Final = "best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,8 @@ class Work:
       ours: by precision; may be empty where we cannot do it here.
       peers: the others.
       reference: gives the official result in fp32, which everybody is compared with.
-      goals: (precision, peer's label) to the ratio that is wanted.
+      goals: (precision, peer's label) to the ratio that is wanted; the label `best` stands for
+        the fastest of those that compute the same function.
       cost: None where no limit can be computed.
       gradients: whether it needs autograd.
       notes: why a candidate is missing.

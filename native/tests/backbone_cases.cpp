@@ -1,4 +1,6 @@
 // Whole backbones over an arena of slots: against the modules, in place and apart, row by row.
+#include <algorithm>
+
 #include "cases.h"
 
 namespace xlstmd_test {
@@ -61,7 +63,7 @@ struct Run {
     }
     auto y = unwritten<float>(x.size());
     xlstmd_backbone_forward(pool, backbone, rows, steps, x.data(), or_null(reset), or_null(valid),
-                            arena.data(), source.data(), target.data(), y.data());
+                            2 * rows, arena.data(), source.data(), target.data(), y.data());
     end.assign(arena.begin(), arena.begin() + rows * size);
     return y;
   }
@@ -73,8 +75,8 @@ struct Run {
     for (int64_t r = 0; r < rows; r++)
       xlstmd_backbone_forward(pool, backbone, 1, steps, x.data() + r * steps * width,
                               reset.empty() ? nullptr : reset.data() + r * steps,
-                              valid.empty() ? nullptr : valid.data() + r * steps, arena.data(), &r,
-                              &r, y.data() + r * steps * width);
+                              valid.empty() ? nullptr : valid.data() + r * steps, rows,
+                              arena.data(), &r, &r, y.data() + r * steps * width);
     return y;
   }
 
@@ -86,7 +88,7 @@ struct Run {
       const int64_t r = i / steps;
       xlstmd_backbone_forward(pool, backbone, 1, 1, x.data() + i * width,
                               reset.empty() ? nullptr : reset.data() + i,
-                              valid.empty() ? nullptr : valid.data() + i, arena.data(), &r, &r,
+                              valid.empty() ? nullptr : valid.data() + i, rows, arena.data(), &r, &r,
                               y.data() + i * width);
     }
     return y;

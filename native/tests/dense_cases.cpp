@@ -14,7 +14,6 @@ constexpr Format kFormats[] = {{"float32", XLSTMD_FLOAT32, 1e-5},
                                {"bfloat16", XLSTMD_BFLOAT16, 4e-2},
                                {"int8", XLSTMD_INT8, 5e-2}};
 
-constexpr double kFunctionTolerance = 1e-6;
 // Below the smallest normal number a result has fewer digits.
 constexpr double kSmallest = 1.2e-38;
 
@@ -59,7 +58,7 @@ void check_map(Checks &checks, xlstmd_pool *, const Case &c) {
   const int32_t function = static_cast<int32_t>(c.integer("function"));
   auto got = unwritten<float>(x.size());
   xlstmd_map_f32(function, static_cast<int64_t>(x.size()), x.data(), got.data());
-  checks.report("map " + c.name(), worst_of(got, want), kFunctionTolerance);
+  checks.report("map " + c.name(), worst_of(got, want), c.real("tolerance"));
   for (size_t count = 0; count < 40 && count < x.size(); count++) {
     std::vector<float> place(x.end() - static_cast<std::ptrdiff_t>(count), x.end());
     xlstmd_map_f32(function, static_cast<int64_t>(count), place.data(), place.data());

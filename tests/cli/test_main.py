@@ -85,8 +85,8 @@ class TestStart:
         """An option that disappears or changes its name breaks somebody's script."""
         frozen = {
             "": "help version",
-            "serve": "config help host log-level model port state-dir",
-            "forecast": "column freq help horizon model output plot quantiles",
+            "serve": "config help host log-level model port precision state-dir",
+            "forecast": "column freq help horizon model output plot precision quantiles",
             "info": "help json",
             "models": "help json",
             "train": "help",
@@ -146,7 +146,7 @@ class TestEnd:
         ],
     )
     def test_errors_end_with_their_code(self, cli, tmp_path, monkeypatch, error, code):
-        def fail(_):
+        def fail(_, *, precision):
             raise error
 
         monkeypatch.setattr(forecast_command, "load_forecaster", fail)
@@ -162,7 +162,7 @@ class TestEnd:
             "import sys; sys.path.insert(0, 'src'); sys.path.insert(0, '.')\n"
             "from tests.fakes import EchoModel\n"
             "from xlstmd.cli import forecast, main\n"
-            "forecast.load_forecaster = lambda name: EchoModel()\n"
+            "forecast.load_forecaster = lambda name, precision: EchoModel()\n"
             f"sys.exit(main(['forecast', {str(tmp_path / 'x.csv')!r}, '--horizon', '99999', "
             "'--output', '-']))"
         )

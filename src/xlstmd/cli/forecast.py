@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     series = from_frame(
         read_series(arguments.input, arguments.column), freq=arguments.freq, field=FIELD
     )
-    forecaster = load_forecaster(arguments.model)
+    forecaster = load_forecaster(arguments.model, precision=arguments.precision or "float32")
     forecast = forecast_all(forecaster, series.histories, arguments.horizon, arguments.quantiles)
     table = to_frame(series, forecast)
     if arguments.plot:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from xlstmd import __version__
 
 DEFAULT_LEVELS: Final = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
+PRECISIONS: Final = ("float32", "bfloat16", "int8")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -43,6 +44,7 @@ def _add_serve(commands: Any) -> None:
         help="folder for what outlives a restart, made if absent ($XLSTMD_STATE_DIR)",
     )
     serve.add_argument("--model", metavar="NAME_OR_PATH", help="forecaster to serve (small)")
+    _add_precision(serve)
     serve.add_argument("--log-level", choices=LOG_LEVELS, help="of the daemon's messages (info)")
 
 
@@ -69,6 +71,7 @@ def _add_forecast(commands: Any) -> None:
     )
     forecast.add_argument("--plot", metavar="OUT.png", help="picture to draw (PNG, SVG or PDF)")
     forecast.add_argument("--model", metavar="NAME_OR_PATH", help="forecaster to use (small)")
+    _add_precision(forecast)
     forecast.add_argument(
         "--freq", help="of the series, where their times do not show it: h, 15min, D, W, ME, ..."
     )
@@ -111,6 +114,12 @@ def _add_train(commands: Any) -> None:
     forecaster.add_argument("--threads", type=_count, default=1, help="(%(default)s)")
     forecaster.add_argument(
         "--pool", metavar="DIR", help="pool of training series that an earlier run has made"
+    )
+
+
+def _add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision", choices=PRECISIONS, help="of the model's dense products (float32)"
     )
 
 

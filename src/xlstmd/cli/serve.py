@@ -23,7 +23,12 @@ def run(arguments: argparse.Namespace) -> None:
     if state:
         # Nobody else's business: it is made for the daemon's user alone.
         Path(state).mkdir(mode=0o700, parents=True, exist_ok=True)
-    forecaster = load_forecaster(settings.model or None, threads=settings.threads)
+    forecaster = load_forecaster(
+        settings.model or None,
+        runtime=settings.runtime or None,
+        threads=settings.threads,
+        precision=settings.precision,
+    )
     serve.run({forecaster.name: forecaster}, settings)
 
 
@@ -33,7 +38,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     Raises:
       UsageError: one of them holds what cannot be.
     """
-    names = ("host", "port", "model", "log_level")
+    names = ("host", "port", "model", "precision", "log_level")
     try:
         return Settings.from_sources(
             file=Path(arguments.config) if arguments.config else None,

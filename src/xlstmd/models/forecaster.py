@@ -14,7 +14,7 @@ from xlstmd.models.patching import make_features, plan_tokens
 from xlstmd.models.points import as_points
 from xlstmd.models.predictor import DEFAULT_LEVELS, Predictor, check_request, finished
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
-from xlstmd.models.runtime import ForecastRuntime, Precision, make_runtime
+from xlstmd.models.runtime import ForecastRuntime, make_runtime
 from xlstmd.models.scaling import ScaledContext
 from xlstmd.models.stream import SeriesEncoder
 from xlstmd.models.tirex import load_tirex
@@ -50,6 +50,7 @@ class Forecaster(Predictor):
             "quantile_levels": list(config.quantile_levels),
             "state_bytes": self.stream().nbytes,
             "runtime": self._runtime.name,
+            "precision": self._runtime.precision,
             "native_library": load_native().summary,
             "covariates": False,
             "licence": self.checkpoint.licence,
@@ -160,7 +161,7 @@ def load_forecaster(
     *,
     runtime: str | None = None,
     threads: int | None = None,
-    precision: Precision = "float32",
+    precision: str = "float32",
 ) -> Predictor:
     """Loads a forecaster.
 
@@ -169,7 +170,7 @@ def load_forecaster(
         default one.
       runtime: by name; None takes the best that can run here.
       threads: that it computes with; None leaves that as it is in this process.
-      precision: of dense products, `float32` or `bfloat16`; everything else is float32.
+      precision: of dense products, `float32`, `bfloat16` or `int8`.
 
     Raises:
       CheckpointError: there is no such model, or its files are damaged.

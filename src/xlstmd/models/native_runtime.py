@@ -42,6 +42,7 @@ class NativeRuntime:
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
         check_weights(weights, _network_shapes(network))
         self.config = network
+        self.precision = precision
         self._backbone = NativeBackbone(
             network.backbone, _of("backbone", weights), precision=precision, threads=threads
         )

@@ -6,7 +6,7 @@ A runtime is imported by name, so that no import leads from here to torch.
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final, Literal, NamedTuple, Protocol, get_args
+from typing import Final, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from xlstmd.errors import BackendUnavailable, ConfigError
 from xlstmd.models.network_config import NetworkConfig
 from xlstmd.ops.native import load_native
+from xlstmd.ops.native_handle import Precision
 
 Floats = NDArray[np.float32]
-
-Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class _Candidate(NamedTuple):
@@ -59,6 +58,10 @@ class ForecastRuntime(Protocol):
         """For messages and `/info`."""
 
     @property
+    def precision(self) -> str:
+        """Of dense products, for messages and `/info`."""
+
+    @property
     def state_size(self) -> int:
         """Numbers per state."""
 
@@ -81,7 +84,7 @@ class ForecastRuntime(Protocol):
         """
 
 
-def refusals(precision: Precision = "float32") -> dict[str, str]:
+def refusals(precision: str = "float32") -> dict[str, str]:
     """Gives for every runtime that cannot run here, or not in that precision, why not."""
     return {entry.name: reason for entry in _RUNTIMES if (reason := _refusal(entry, precision))}
 
@@ -92,7 +95,7 @@ def make_runtime(
     name: str | None = None,
     *,
     threads: int | None = None,
-    precision: Precision = "float32",
+    precision: str = "float32",
 ) -> ForecastRuntime:
     """Builds the best runtime that can run here, or the one named.
 
@@ -101,7 +104,8 @@ def make_runtime(
       weights: by parameter name.
       name: of the runtime; None takes the best.
       threads: that it computes with; None leaves that as it is in this process.
-      precision: of dense products; everything else is float32.
+      precision: of dense products: `float32`, `bfloat16` or `int8`. Norms, gates and states are
+        float32 in each of them.
 
     Raises:
       BackendUnavailable: none can, with each one's reason.
@@ -125,7 +129,7 @@ def make_runtime(
     raise BackendUnavailable(f"no runtime can run this model: {reasons}", refused)
 
 
-def _refusal(entry: _Candidate, precision: Precision) -> str | None:
+def _refusal(entry: _Candidate, precision: str) -> str | None:
     native = load_native()
     if entry.is_native and native.library is None:
         return f"needs the native library: {native.reason}"

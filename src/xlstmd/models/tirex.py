@@ -19,7 +19,7 @@ from xlstmd.models.foreign.tirex import TiRexCheckpoint, read_tirex
 from xlstmd.models.points import as_points
 from xlstmd.models.predictor import Predictor, check_request, finished
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
-from xlstmd.models.runtime import ForecastRuntime, Precision, make_runtime
+from xlstmd.models.runtime import ForecastRuntime, make_runtime
 from xlstmd.models.scaling import moments
 from xlstmd.models.tirex_config import TiRexConfig
 from xlstmd.ops.native import load_native
@@ -116,6 +116,7 @@ class TiRexForecaster(Predictor):
             "context_length": config.context_length,
             "quantile_levels": list(config.quantile_levels),
             "runtime": self._runtime.name,
+            "precision": self._runtime.precision,
             "native_library": load_native().summary,
             "rollout": self.rollout,
             "covariates": False,
@@ -237,7 +238,7 @@ def load_tirex(
     *,
     runtime: str | None = None,
     threads: int | None = None,
-    precision: Precision = "float32",
+    precision: str = "float32",
     rollout: Rollout = "stepwise",
 ) -> TiRexForecaster:
     """Loads a TiRex from the file `model.ckpt` that is published.
@@ -246,7 +247,7 @@ def load_tirex(
       path: of the file.
       runtime: by name; None takes the best that can run here.
       threads: that it computes with; None leaves that as it is in this process.
-      precision: of dense products, `float32` or `bfloat16`; everything else is float32.
+      precision: of dense products, `float32`, `bfloat16` or `int8`.
       rollout: way to horizons beyond a patch, see `TiRexForecaster`.
 
     Raises:

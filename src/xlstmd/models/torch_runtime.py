@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xlstmd.errors import CheckpointError
 from xlstmd.models.forecast_network import ForecastNetwork
 from xlstmd.models.network_config import NetworkConfig
-from xlstmd.models.runtime import Precision
+from xlstmd.ops.native_handle import Precision
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +49,7 @@ class TorchRuntime:
         self.network.eval().requires_grad_(False)
         if precision == "bfloat16":
             _shorten_products(self.network)
+        self.precision = precision
         self._empty = self.network.init_state(1)
         self.state_size = self._empty.to_flat().shape[1]
 

@@ -63,7 +63,16 @@ _PLACES: Final = (
 
 
 class NativeBackbone:
-    """Blocks over an arena of slots; the arena belongs to the caller."""
+    """Blocks over an arena of slots; the arena belongs to the caller.
+
+    Attributes:
+      config: shape.
+      precision: of dense products.
+      threads: that share one call.
+      state_size: numbers of a slot, S.
+      nbytes: of the packed weights.
+      handle: of the library.
+    """
 
     def __init__(
         self,
@@ -95,8 +104,8 @@ class NativeBackbone:
             blocks[index] = _described(block, f"blocks.{index}.", kept)
         self.config = config
         self.precision = precision
-        self._threads = threads
-        self._backbone = owned(
+        self.threads = threads
+        self.handle = owned(
             self,
             library.xlstmd_backbone_create(
                 config.width,
@@ -110,10 +119,10 @@ class NativeBackbone:
             library.xlstmd_backbone_destroy,
         )
         self._forward = library.xlstmd_backbone_forward
-        self.state_size: int = library.xlstmd_backbone_state_size(self._backbone)
-        self.nbytes: int = library.xlstmd_backbone_bytes(self._backbone)
+        self.state_size: int = library.xlstmd_backbone_state_size(self.handle)
+        self.nbytes: int = library.xlstmd_backbone_bytes(self.handle)
         self._empty = np.empty(self.state_size, dtype=np.float32)
-        library.xlstmd_backbone_clear(self._backbone, self._empty.ctypes.data)
+        library.xlstmd_backbone_clear(self.handle, self._empty.ctypes.data)
 
     def init_state(self, rows: int) -> Floats:
         """Gives states before the first step, [B, S]."""
@@ -175,16 +184,17 @@ class NativeBackbone:
             raise ShapeError("x", f"[rows, steps, {self.config.width}]", f"{list(x.shape)}")
         rows, steps, _ = x.shape
         _check_arena(arena, self.state_size)
-        source, target = _checked_slots(source, target, rows, len(arena))
+        source, target = _slots("source", source, rows), _slots("target", target, rows)
         masks = (_bytes(reset, "reset", rows, steps), _bytes(valid, "valid", rows, steps))
         y = np.empty_like(x)
         status = self._forward(
-            pool(self._threads),
-            self._backbone,
+            pool(self.threads),
+            self.handle,
             rows,
             steps,
             x.ctypes.data,
             *(None if mask is None else mask.ctypes.data for mask in masks),
+            len(arena),
             arena.ctypes.data,
             source.ctypes.data,
             target.ctypes.data,
@@ -192,6 +202,64 @@ class NativeBackbone:
         )
         check(status)
         return y
+
+
+class NativeStepper:
+    """Steps of streams in one arena with next to nothing around them.
+
+    Inputs, slots and outputs have arrays of their own, whose addresses are looked up once.
+
+    Attributes:
+      x: [rows, D], inputs; to be filled before a step.
+      source: [rows], slot that each row starts from.
+      target: [rows], slot that it ends in.
+      y: [rows, D], outputs of the last step.
+    """
+
+    def __init__(self, backbone: NativeBackbone, arena: Floats, rows: int) -> None:
+        """Looks up everything that stays.
+
+        Args:
+          backbone: what to run.
+          arena: [slots, S], float32 and dense; changed in place.
+          rows: most rows of a step.
+
+        Raises:
+          ShapeError: the arena does not fit the backbone.
+        """
+        _check_arena(arena, backbone.state_size)
+        self.x = np.zeros((rows, backbone.config.width), dtype=np.float32)
+        self.y = np.zeros_like(self.x)
+        self.source = np.zeros(rows, dtype=np.int64)
+        self.target = np.zeros(rows, dtype=np.int64)
+        # Addresses must not outlive what they point to.
+        self._kept = (backbone, arena)
+        head = (pool(backbone.threads), backbone.handle)
+        tail = (
+            self.x.ctypes.data,
+            None,
+            None,
+            len(arena),
+            arena.ctypes.data,
+            self.source.ctypes.data,
+            self.target.ctypes.data,
+            self.y.ctypes.data,
+        )
+        self._forward = native_library().xlstmd_backbone_forward
+        self._head = head
+        self._tail = tail
+
+    def step(self, rows: int) -> None:
+        """Runs one step of the first `rows` rows.
+
+        Raises:
+          InputError: a slot does not exist, or rows disturb each other; no state is changed then.
+        """
+        if not 0 <= rows <= len(self.x):
+            raise InputError("rows", f"0 to {len(self.x)}", str(rows))
+        status = self._forward(*self._head, rows, 1, *self._tail)
+        if status:
+            check(status)
 
 
 def _described(block: BlockConfig, prefix: str, weights: Mapping[str, Floats]) -> BackboneBlock:
@@ -229,29 +297,11 @@ def _check_arena(arena: Floats, state_size: int) -> None:
         raise ShapeError("arena", "dense writable float32", f"{arena.dtype}, {arena.strides}")
 
 
-def _checked_slots(source: Any, target: Any, rows: int, slots: int) -> tuple[Slots, Slots]:
-    pair = []
-    for name, given in (("source", source), ("target", target)):
-        places = np.ascontiguousarray(given, dtype=np.int64)
-        if places.shape != (rows,):
-            raise ShapeError(name, f"[{rows}]", f"{list(places.shape)}")
-        if rows and (places.min() < 0 or places.max() >= slots):
-            got = f"{places.min()} … {places.max()}"
-            raise InputError(name, f"slots from 0 to {slots - 1}", got)
-        pair.append(places)
-    if rows > 1:
-        _check_apart(*pair)
-    return pair[0], pair[1]
-
-
-def _check_apart(source: Slots, target: Slots) -> None:
-    if len(np.unique(target)) < len(target):
-        raise InputError("target", "each slot once", "one twice")
-    starts, counts = np.unique(source, return_counts=True)
-    # A slot that a row ends in may be where that row starts, if it is the only one to start there.
-    alone = np.isin(target, starts[counts == 1]) & (source == target)
-    if (np.isin(target, starts) & ~alone).any():
-        raise InputError("target", "no slot that another row starts from", "one such slot")
+def _slots(name: str, given: Any, rows: int) -> Slots:
+    places = np.ascontiguousarray(given, dtype=np.int64)
+    if places.shape != (rows,):
+        raise ShapeError(name, f"[{rows}]", f"{list(places.shape)}")
+    return places
 
 
 def _bytes(mask: Mask | None, name: str, rows: int, steps: int) -> NDArray[np.uint8] | None:

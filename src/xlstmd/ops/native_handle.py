@@ -7,13 +7,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xlstmd.errors import BackendUnavailable, ConfigError
+from xlstmd.errors import BackendUnavailable, ConfigError, InputError
 from xlstmd.ops.native import load_native
 
 Floats = NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 PRECISIONS: Final[dict[str, int]] = {"float32": 0, "bfloat16": 1, "int8": 2}
+
+_BAD_SLOTS: Final = 2
 
 
 def native_library() -> ctypes.CDLL:
@@ -62,7 +64,11 @@ def check(status: int) -> None:
     """Turns the library's status into an error.
 
     Raises:
+      InputError: slots do not exist, or rows disturb each other's.
       MemoryError: there was no memory for scratch.
     """
+    if status == _BAD_SLOTS:
+        expected = "slots of the arena, no target that is another row's source or target"
+        raise InputError("source, target", expected, "others")
     if status:
         raise MemoryError("no memory for the native library's scratch")

@@ -24,6 +24,36 @@ class SLSTMProblem(ctypes.Structure):
     )
 
 
+class MLSTMProblem(ctypes.Structure):
+    """Shape and rules of an mLSTM sequence: `xlstmd_mlstm_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("heads", c_int64),
+        ("steps", c_int64),
+        ("qk_width", c_int64),
+        ("value_width", c_int64),
+        ("eps", c_double),
+        ("stabilizer_start", c_double),
+        ("cap", c_double),
+        ("reset", c_void_p),
+        ("valid", c_void_p),
+    )
+
+
+class ConvProblem(ctypes.Structure):
+    """Shape of a convolution over a sequence: `xlstmd_conv_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("steps", c_int64),
+        ("units", c_int64),
+        ("window", c_int64),
+        ("reset", c_void_p),
+        ("valid", c_void_p),
+    )
+
+
 # How many weights a block of a backbone may have: `XLSTMD_NUM_WEIGHTS`.
 NUM_BLOCK_WEIGHTS: Final = 24
 
@@ -64,12 +94,22 @@ _SLSTM: Final = POINTER(SLSTMProblem)
 _SLSTM_FORWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _PARTS, _DATA, _PARTS, _DATA)
 _SLSTM_BACKWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _DATA, _PARTS, _DATA, _DATA, _PARTS)
 
+_MLSTM: Final = POINTER(MLSTMProblem)
+_MLSTM_FORWARD: Final = (_POOL, _MLSTM, _PARTS, _PARTS, _DATA, _PARTS, _DATA)
+_MLSTM_BACKWARD: Final = (_POOL, _MLSTM, _PARTS, _PARTS, *(_DATA,) * 3, *(_PARTS,) * 3)
+_CONV: Final = POINTER(ConvProblem)
+_CONV_FORWARD: Final = (_POOL, _CONV, *(_DATA,) * 6)
+_CONV_BACKWARD: Final = (_POOL, _CONV, *(_DATA,) * 9)
+_GEMM: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, c_int64, c_int64, _DATA, _DATA)
+
 # Name: (result, arguments). One line for each function that Python calls.
 SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_abi_version": (c_int32, ()),
     "xlstmd_built_for": (c_char_p, ()),
     "xlstmd_pool_create": (_POOL, (c_int32,)),
     "xlstmd_pool_destroy": (None, (_POOL,)),
+    "xlstmd_measure_fma": (c_double, (_POOL, c_double)),
+    "xlstmd_measure_read": (c_double, (_POOL, c_int64, c_double)),
     "xlstmd_matrix_create": (_MATRIX, (c_int64, c_int64, _DATA, c_int32)),
     "xlstmd_matrix_destroy": (None, (_MATRIX,)),
     "xlstmd_matrix_product": (c_int32, (_POOL, _MATRIX, c_int64, _DATA, _DATA, _DATA)),
@@ -83,7 +123,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_backbone_clear": (None, (_BACKBONE, _DATA)),
     "xlstmd_backbone_forward": (
         c_int32,
-        (_POOL, _BACKBONE, c_int64, c_int64, _DATA, _DATA, _DATA, _DATA, _DATA, _DATA, _DATA),
+        (_POOL, _BACKBONE, c_int64, c_int64, *(_DATA,) * 3, c_int64, *(_DATA,) * 4),
     ),
     "xlstmd_two_layer_map_create": (
         _MAP,
@@ -98,6 +138,19 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_slstm_forward_f64": (c_int32, _SLSTM_FORWARD),
     "xlstmd_slstm_backward_f32": (c_int32, _SLSTM_BACKWARD),
     "xlstmd_slstm_backward_f64": (c_int32, _SLSTM_BACKWARD),
+    "xlstmd_mlstm_saved_f32": (c_int64, (_MLSTM,)),
+    "xlstmd_mlstm_saved_f64": (c_int64, (_MLSTM,)),
+    "xlstmd_mlstm_forward_f32": (c_int32, _MLSTM_FORWARD),
+    "xlstmd_mlstm_forward_f64": (c_int32, _MLSTM_FORWARD),
+    "xlstmd_mlstm_backward_f32": (c_int32, _MLSTM_BACKWARD),
+    "xlstmd_mlstm_backward_f64": (c_int32, _MLSTM_BACKWARD),
+    "xlstmd_conv_forward_f32": (c_int32, _CONV_FORWARD),
+    "xlstmd_conv_forward_f64": (c_int32, _CONV_FORWARD),
+    "xlstmd_conv_backward_f32": (c_int32, _CONV_BACKWARD),
+    "xlstmd_conv_backward_f64": (c_int32, _CONV_BACKWARD),
+    "xlstmd_map_f32": (None, (c_int32, c_int64, _DATA, _DATA)),
+    "xlstmd_gemm_f32": (c_int32, _GEMM),
+    "xlstmd_gemm_f64": (c_int32, _GEMM),
 }
 
 

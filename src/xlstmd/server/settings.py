@@ -34,6 +34,8 @@ class Settings:
       host: address to listen on; only loopback ones while there is no authentication.
       port: 0 takes a free one.
       model: name or folder of the forecaster; empty is the default one.
+      runtime: that runs the model, `native` or `torch`; empty takes the best that is there.
+      precision: of dense products: `float32`, `bfloat16` or `int8`; see `docs/reference/python.md`.
       threads: that the model computes with. Small batches gain nothing from more, and several
         threads on a busy machine wait for each other.
       allowed_hosts: further names that `Host` and `Origin` may carry, for a proxy in front.
@@ -63,6 +65,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8884
     model: str = ""
+    runtime: str = ""
+    precision: str = "float32"
     threads: int = 1
     allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"

@@ -1,0 +1,67 @@
+"""How tensors go into the native library and come back."""
+
+import ctypes
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from xlstmd.ops.native import load_native
+from xlstmd.ops.native_pool import pool
+
+_SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+
+
+def dense(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Gives tensors of one dtype whose numbers lie without gaps, in the order of their axes."""
+    return [tensor.to(dtype).contiguous() for tensor in tensors]
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Gives where a dense tensor's numbers lie, for a pointer argument; None for a null."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def addresses(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
+    """Gives an array of such addresses."""
+    return (ctypes.c_void_p * len(tensors))(*map(address, tensors))
+
+
+def mask(steps: Tensor | None) -> Tensor | None:
+    """Gives a mask with a byte for each step."""
+    return None if steps is None else steps.contiguous()
+
+
+def wants_gradient(tensors: Iterable[Tensor | None]) -> bool:
+    """Says whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
+def size(name: str, dtype: torch.dtype, problem: ctypes.Structure) -> int:
+    """Asks how many numbers a function saves for its backward pass."""
+    count: int = _function(name, dtype)(ctypes.byref(problem))
+    return count
+
+
+def run(name: str, dtype: torch.dtype, problem: ctypes.Structure, *arguments: object) -> None:
+    """Calls a function on as many threads as torch uses.
+
+    Args:
+      name: without the ending that tells the dtype.
+      dtype: float32 or float64.
+      problem: what is computed.
+      arguments: those after the pool and the problem.
+
+    Raises:
+      MemoryError: no memory for the function's scratch; nothing was written then.
+    """
+    threads = pool(torch.get_num_threads())
+    if _function(name, dtype)(threads, ctypes.byref(problem), *arguments) != 0:
+        raise MemoryError(f"{name}: no memory")
+
+
+def _function(name: str, dtype: torch.dtype) -> "ctypes._NamedFuncPointer":
+    library = load_native().library
+    assert library is not None
+    function: ctypes._NamedFuncPointer = getattr(library, f"{name}_{_SUFFIXES[dtype]}")
+    return function
