@@ -43,8 +43,9 @@ struct StepPass {
   T factor;
   T *C, *out;
 
-  // Vectors of a row that are summed side by side.
-  static constexpr int kWidest = 8;
+  // Vectors of a row that are summed side by side: the fewer instructions there are to a cache line,
+  // the more lines are under way.
+  static constexpr int kWidest = 16;
 
   void run() const {
     const int64_t whole = size.V / kLanes<T> * kLanes<T>;
@@ -53,36 +54,37 @@ struct StepPass {
         before.C ? columns<decltype(vectors)::value, false>(c)
                  : columns<decltype(vectors)::value, true>(c);
       });
-    if (whole < size.V) edge(whole, static_cast<int>(size.V - whole));
+    for (int64_t c = whole; c < size.V; c++) column(c);
   }
 
   template <int VECTORS, bool EMPTY>
   void columns(int64_t c) const {
+    const StepPass pass = *this;
     Vec<T> sums[VECTORS] = {}, values[VECTORS];
-    for (int i = 0; i < VECTORS; i++) values[i] = load<T>(v + c + i * kLanes<T>);
-    for (int64_t k = 0; k < size.K; k++)
+    for (int i = 0; i < VECTORS; i++) values[i] = load<T>(pass.v + c + i * kLanes<T>);
+    const T *from = pass.before.C + c;
+    T *to = pass.C + c;
+    for (int64_t k = 0; k < pass.size.K; k++) {
       for (int i = 0; i < VECTORS; i++) {
-        const int64_t at = k * before.pitch + c + i * kLanes<T>;
-        Vec<T> now = put[k] * values[i];
-        if constexpr (!EMPTY) now += keep * load<T>(before.C + at);
-        store<T>(C + at, now);
-        sums[i] += q[k] * now;
+        Vec<T> now = pass.put[k] * values[i];
+        if constexpr (!EMPTY) now += pass.keep * load<T>(from + i * kLanes<T>);
+        store<T>(to + i * kLanes<T>, now);
+        sums[i] += pass.q[k] * now;
       }
-    for (int i = 0; i < VECTORS; i++) store<T>(out + c + i * kLanes<T>, factor * sums[i]);
+      from += pass.before.pitch;
+      to += pass.before.pitch;
+    }
+    for (int i = 0; i < VECTORS; i++) store<T>(pass.out + c + i * kLanes<T>, pass.factor * sums[i]);
   }
 
-  // The last columns, fewer than a vector.
-  void edge(int64_t c, int count) const {
-    Vec<T> sum{};
-    const Vec<T> values = load_some<T>(v + c, count);
+  void column(int64_t c) const {
+    T sum = 0;
     for (int64_t k = 0; k < size.K; k++) {
       const int64_t at = k * before.pitch + c;
-      Vec<T> now = put[k] * values;
-      if (before.C) now += keep * load_some<T>(before.C + at, count);
-      store_some<T>(C + at, now, count);
-      sum += q[k] * now;
+      C[at] = put[k] * v[c] + (before.C ? keep * before.C[at] : T(0));
+      sum += q[k] * C[at];
     }
-    store_some<T>(out + c, factor * sum, count);
+    out[c] = factor * sum;
   }
 };
 

@@ -27,18 +27,22 @@ class GatePanels {
   using Input = T;
 
   GatePanels() = default;
-  // `weight(head, input, gate, unit)` gives the weights.
-  template <class Weight>
-  GatePanels(int64_t heads, int64_t inputs, int64_t units, const Weight &weight)
+  // `weights(head, input, gate)` gives the address of the weights to all units.
+  template <class Weights>
+  GatePanels(int64_t heads, int64_t inputs, int64_t units, const Weights &weights)
       : inputs_(inputs), blocks_((units + kLanes<T> - 1) / kLanes<T>) {
     panels_ = Aligned(static_cast<size_t>(heads * head_size()) * sizeof(T));
     for (int64_t h = 0; h < heads; h++)
-      for (int64_t u = 0; u < units; u++)
-        for (int64_t k = 0; k < inputs; k++)
-          for (int g = 0; g < kGates; g++)
-            panels_.template as<T>()[h * head_size() +
-                                     ((u / kLanes<T> * inputs + k) * kGates + g) * kLanes<T> +
-                                     u % kLanes<T>] = weight(h, k, g, u);
+      for (int64_t k = 0; k < inputs; k++)
+        for (int g = 0; g < kGates; g++) {
+          const T *from = weights(h, k, g);
+          for (int64_t u = 0; u < units; u += kLanes<T>) {
+            const int lanes = static_cast<int>(std::min<int64_t>(kLanes<T>, units - u));
+            store<T>(panels_.template as<T>() + h * head_size() +
+                         ((u / kLanes<T> * inputs + k) * kGates + g) * kLanes<T>,
+                     load_some<T>(from + u, lanes));
+          }
+        }
   }
 
   static int64_t padded(int64_t inputs) { return inputs; }
@@ -66,8 +70,8 @@ class HalfGatePanels {
   using Input = uint16_t;
 
   HalfGatePanels() = default;
-  template <class Weight>
-  HalfGatePanels(int64_t heads, int64_t inputs, int64_t units, const Weight &weight)
+  template <class Weights>
+  HalfGatePanels(int64_t heads, int64_t inputs, int64_t units, const Weights &weights)
       : pairs_((inputs + 1) / 2), blocks_((units + kLanes<float> - 1) / kLanes<float>) {
     panels_ = Aligned(static_cast<size_t>(heads * head_size()) * 4);
     for (int64_t h = 0; h < heads; h++)
@@ -78,7 +82,7 @@ class HalfGatePanels {
                 h * head_size() +
                 ((u / kLanes<float> * pairs_ + k / 2) * kGates + g) * kLanes<float> +
                 u % kLanes<float>;
-            panels_.as<uint16_t>()[2 * word + k % 2] = to_bfloat16(weight(h, k, g, u));
+            panels_.as<uint16_t>()[2 * word + k % 2] = to_bfloat16(weights(h, k, g)[u]);
           }
   }
 

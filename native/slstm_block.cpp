@@ -21,15 +21,15 @@ class SLSTMBlock final : public Block {
         bias_(kept(spec.weights[XLSTMD_BIAS], kGates * width)),
         conv_(spec, width),
         maps_(heads_, units_, units_,
-              [&](int64_t h, int64_t k, int64_t g, int64_t u) {
+              [&](int64_t h, int64_t k, int64_t g) {
                 const int places[] = {XLSTMD_INPUT_GATE, XLSTMD_FORGET_GATE, XLSTMD_CELL_INPUT,
                                       XLSTMD_OUTPUT_GATE};
-                return spec.weights[places[g]][(h * units_ + k) * units_ + u];
+                return spec.weights[places[g]] + (h * units_ + k) * units_;
               }),
         recurrent_(heads_, units_, units_,
-                   [&](int64_t h, int64_t k, int64_t g, int64_t u) {
-                     return spec.weights[XLSTMD_RECURRENT]
-                                        [((h * units_ + k) * kGates + g) * units_ + u];
+                   [&](int64_t h, int64_t k, int64_t g) {
+                     return spec.weights[XLSTMD_RECURRENT] +
+                            ((h * units_ + k) * kGates + g) * units_;
                    }),
         feedforward_(spec, width, precision) {}
 

@@ -57,7 +57,7 @@ inline VecF log1p_unit(VecF e) {
 inline VecF vlog(VecF x) {
   // Subnormals are lifted into the normal range first.
   const VecI tiny = x < 1.17549435e-38f;
-  const VecI bits = as_bits(pick(tiny, x * 8388608.0f, x));
+  const VecI bits = as_bits(absolute(pick(tiny, x * 8388608.0f, x)));
   // The mantissa in [sqrt(1/2), sqrt(2)), so that log 1 is exact and nothing cancels near it.
   const VecI above = (bits - 0x3f3504f3) >> 23;
   const VecF m = as_float(bits - (above << 23));

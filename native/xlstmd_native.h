@@ -250,6 +250,18 @@ XLSTMD_EXPORT int64_t xlstmd_two_layer_map_bytes(const xlstmd_two_layer_map *map
 XLSTMD_EXPORT int32_t xlstmd_two_layer_map_run(xlstmd_pool *pool, const xlstmd_two_layer_map *map,
                                                int64_t rows, const float *x, float *y);
 
+/* ---- the scale of a series ---- */
+
+typedef struct {
+  double mean, deviation, count, sum, squares;
+  int64_t anchor, jumps;
+} xlstmd_scale;
+/* Moves a scale over points [count] of which `seen` were taken in before. `dropped` takes how many of
+ * the first points are forgotten, `renewed` whether the scale was renewed. */
+XLSTMD_EXPORT int32_t xlstmd_scale_advance(xlstmd_scale *scale, const double *points, int64_t count,
+                                           int64_t seen, int64_t context_length, int64_t *dropped,
+                                           int32_t *renewed);
+
 /* ---- what the machine can do at most, all threads of a pool together ---- */
 
 /* Thousands of millions of float operations a second, from registers. */

@@ -50,7 +50,7 @@ GROUPS: Final = {
 }
 
 PICTURE: Final = ROOT / "docs" / "images" / "cpu.png"
-LIMIT_SECONDS: Final = 0.4
+LIMIT_SECONDS: Final = 0.2
 STARTS: Final = 7
 QUICK: Final = Budget(seconds=3.0, least=3)
 

@@ -1,18 +1,17 @@
 """What this machine can do at most: arithmetic and reading, measured in the same run."""
 
-import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.cpu.workload import WEIGHT_BYTES, Cost, Precision
 from benchmarks.harness import BenchmarkError, Row
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_pool import pool
 
+REPETITIONS: Final = 5
 LEVELS: Final = ("L1", "L2", "L3", "DRAM")
-FUNCTIONS: Final = ("xlstmd_measure_fma", "xlstmd_measure_read")
 
 # Where the system does not say how large its caches are.
 USUAL_CACHES: Final = {"L1": 32 * 2**10, "L2": 2**20, "L3": 32 * 2**20}
@@ -76,21 +75,29 @@ def measure_limits(threads: int, seconds: float) -> Limits:
 
     Args:
       threads: the larger number.
-      seconds: for each single figure.
+      seconds: for each single measurement.
 
     Raises:
-      BenchmarkError: the native library, or what is measured with, is not there.
+      BenchmarkError: the native library is not there.
     """
-    library = _library()
+    native = load_native()
+    if native.library is None:
+        raise BenchmarkError(f"limits of the machine: the native library {native.summary}")
+    library = native.library
     caches = cache_bytes()
     fma: dict[int, float] = {}
     read: dict[tuple[int, str], float] = {}
     for count in sorted({1, threads}):
         threads_pool = pool(count)
-        fma[count] = library.xlstmd_measure_fma(threads_pool, seconds)
+        fma[count] = best(library.xlstmd_measure_fma, threads_pool, seconds)
         for name, size in working_sets(caches, count).items():
-            read[count, name] = library.xlstmd_measure_read(threads_pool, size, seconds)
+            read[count, name] = best(library.xlstmd_measure_read, threads_pool, size, seconds)
     return Limits(caches=caches, fma=fma, read=read)
+
+
+def best(rate: Callable[..., float], *arguments: object) -> float:
+    """Gives the highest of a few measurements: a limit is what a quiet moment allows."""
+    return max(rate(*arguments) for _ in range(REPETITIONS))
 
 
 def working_sets(caches: Mapping[str, int], threads: int) -> dict[str, int]:
@@ -115,18 +122,3 @@ def cache_bytes(folder: Path = CACHES) -> dict[str, int]:
         if kind != "Instruction" and f"L{level}" in found and size.endswith("K"):
             found[f"L{level}"] = int(size[:-1]) * 2**10
     return found
-
-
-def _library() -> Any:
-    native = load_native()
-    if native.library is None:
-        raise BenchmarkError(f"limits of the machine: the native library {native.reason}")
-    missing = [name for name in FUNCTIONS if not hasattr(native.library, name)]
-    if missing:
-        raise BenchmarkError(f"limits of the machine: expected {', '.join(missing)}, got none")
-    library = native.library
-    library.xlstmd_measure_fma.argtypes = [ctypes.c_void_p, ctypes.c_double]
-    library.xlstmd_measure_fma.restype = ctypes.c_double
-    library.xlstmd_measure_read.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
-    library.xlstmd_measure_read.restype = ctypes.c_double
-    return library

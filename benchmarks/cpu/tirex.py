@@ -73,7 +73,7 @@ def work(model: Any, fast: Any | None, path: Path, batch: int, context: int, pla
         call = ours(path, series, precision, plan.threads)
         return Candidate(label=precision, name="xlstmd", run=call, check=call)
 
-    built, notes = ours_by_precision(("fp32", "bf16"), make)
+    built, notes = ours_by_precision(("fp32", "bf16", "int8"), make)
     eager = official(model, series)
     peers = []
     # Of a large batch, the eager form takes half a minute; the compiled one is the faster anyway.
@@ -115,8 +115,7 @@ def ours(
     path: Path, series: Series, precision: Precision, threads: int
 ) -> Callable[[], NDArray[np.float64]]:
     """Gives our forecast from the same file."""
-    precisions: Any = LONG_NAMES[precision]
-    forecaster = load_tirex(path, threads=threads, precision=precisions)
+    forecaster = load_tirex(path, threads=threads, precision=LONG_NAMES[precision])
     rows = list(series.astype(np.float64))
     levels = forecaster.config.quantile_levels
     return lambda: forecaster.forecast(rows, HORIZON, levels).quantiles

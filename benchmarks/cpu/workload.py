@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import BenchmarkError
+from xlstmd.errors import XlstmdError
 
 Precision = Literal["fp32", "bf16", "int8"]
 LongName = Literal["float32", "bfloat16", "int8"]
@@ -115,6 +116,6 @@ def ours_by_precision(
     for precision in precisions:
         try:
             built[precision] = make(precision)
-        except BenchmarkError as error:
+        except (BenchmarkError, XlstmdError) as error:
             notes.append(f"ours, {precision}: {error}")
     return built, tuple(notes)

@@ -19,8 +19,8 @@ from xlstmd.models.foreign.tirex import TiRexCheckpoint, read_tirex
 from xlstmd.models.points import as_points
 from xlstmd.models.predictor import Predictor, check_request, finished
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
+from xlstmd.models.renewal import moments
 from xlstmd.models.runtime import ForecastRuntime, make_runtime
-from xlstmd.models.scaling import moments
 from xlstmd.models.tirex_config import TiRexConfig
 from xlstmd.ops.native import load_native
 

@@ -54,6 +54,20 @@ class ConvProblem(ctypes.Structure):
     )
 
 
+class Scale(ctypes.Structure):
+    """The frozen scale of a series, and what decides when it is renewed: `xlstmd_scale`."""
+
+    _fields_ = (
+        ("mean", c_double),
+        ("deviation", c_double),
+        ("count", c_double),
+        ("sum", c_double),
+        ("squares", c_double),
+        ("anchor", c_int64),
+        ("jumps", c_int64),
+    )
+
+
 # How many weights a block of a backbone may have: `XLSTMD_NUM_WEIGHTS`.
 NUM_BLOCK_WEIGHTS: Final = 24
 
@@ -108,6 +122,10 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_built_for": (c_char_p, ()),
     "xlstmd_pool_create": (_POOL, (c_int32,)),
     "xlstmd_pool_destroy": (None, (_POOL,)),
+    "xlstmd_scale_advance": (
+        c_int32,
+        (POINTER(Scale), _DATA, c_int64, c_int64, c_int64, POINTER(c_int64), POINTER(c_int32)),
+    ),
     "xlstmd_measure_fma": (c_double, (_POOL, c_double)),
     "xlstmd_measure_read": (c_double, (_POOL, c_int64, c_double)),
     "xlstmd_matrix_create": (_MATRIX, (c_int64, c_int64, _DATA, c_int32)),

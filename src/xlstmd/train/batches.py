@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from xlstmd.models.config import ForecasterConfig
 from xlstmd.models.patching import make_features, plan_tokens
-from xlstmd.models.scaling import RENEW_SHARE
+from xlstmd.models.renewal import RENEW_SHARE
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
