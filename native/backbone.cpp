@@ -1,4 +1,6 @@
 // A backbone: blocks one after the other over states in slots, and a norm after the last.
+#include <cstring>
+
 #include "block.h"
 #include "guard.h"
 
@@ -80,11 +82,25 @@ struct xlstmd_backbone {
                                     static_cast<size_t>(rows * steps * width)));
   }
 
-  void forward(xlstmd::Flow flow, const float *x, float *y) const {
-    const size_t count = static_cast<size_t>(flow.tokens() * width);
-    std::copy_n(x, count, flow.x);
-    for (size_t i = 0; i < blocks.size(); i++) blocks[i]->run(flow, offsets[i]);
+  void forward(xlstmd::Flow flow, const float *x, int64_t outputs, float *y) const {
+    std::copy_n(x, static_cast<size_t>(flow.tokens() * width), flow.x);
+    for (size_t i = 0; i < blocks.size(); i++) {
+      blocks[i]->mix(flow, offsets[i]);
+      // After the last memory nobody looks at tokens whose outputs are not wanted.
+      if (i + 1 == blocks.size()) keep_last(flow, outputs);
+      blocks[i]->finish(flow);
+    }
     flow.normed(norm, y);
+  }
+
+  // Moves the last tokens of each row together.
+  void keep_last(xlstmd::Flow &flow, int64_t outputs) const {
+    for (int64_t r = 0; r < flow.rows; r++)
+      std::memmove(flow.x + r * outputs * width,
+                   flow.x + ((r + 1) * flow.steps - outputs) * width,
+                   static_cast<size_t>(outputs * width) * sizeof(float));
+    flow.steps = outputs;
+    flow.valid = flow.reset = nullptr;
   }
 
   int64_t width, state_size = 0;
@@ -120,8 +136,8 @@ extern "C" void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *sl
 }
 
 extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
-                                           int64_t rows, int64_t steps, const float *x,
-                                           const uint8_t *reset, const uint8_t *valid,
+                                           int64_t rows, int64_t steps, int64_t outputs,
+                                           const float *x, const uint8_t *reset, const uint8_t *valid,
                                            int64_t slots, float *arena, const int64_t *source,
                                            const int64_t *target, float *y) {
   bool possible = false;
@@ -147,7 +163,7 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
       backbone->forward({*pool, std::min(together, rows - first), steps, width, stream,
                          valid ? valid + token : nullptr, reset ? reset + token : nullptr, arena,
                          stride, source + first, target + first, scratch},
-                        x + token * width, y + token * width);
+                        x + token * width, outputs, y + first * outputs * width);
     }
   });
 }

@@ -53,8 +53,10 @@ class Block {
   // For so many rows of so many steps: shared by all threads, and of each.
   virtual size_t scratch_bytes(int64_t rows, int64_t steps) const = 0;
   virtual size_t thread_bytes(int64_t rows, int64_t steps, int threads) const = 0;
-  // Moves x through the block, and the rows' states `offset` numbers into their slots.
-  virtual void run(const Flow &flow, int64_t offset) const = 0;
+  // Moves x through the layer with memory, and the rows' states `offset` numbers into their slots.
+  virtual void mix(const Flow &flow, int64_t offset) const = 0;
+  // Moves x through what looks at each token by itself.
+  virtual void finish(const Flow &flow) const = 0;
   virtual size_t bytes() const = 0;
 };
 

@@ -97,15 +97,15 @@ struct Product {
   int64_t pitch, depth;
 };
 
-// out[r] = scale[r] * (keep * start[r] + first[r] + second[r]), in whole vectors of columns: what
-// lies behind the last column up to a whole vector is read and written too.
+// out[r] = scale[r] * ((keep * start[r] + first[r]) * between[r] + second[r]), in whole vectors of
+// columns: what lies behind the last column up to a whole vector is read and written too.
 template <class T>
 struct Sum {
   Product<T> first{}, second{};
   const T *start = nullptr;  // none: zeros; may be out
   int64_t start_row = 0;
   T keep = 1;
-  const T *scale = nullptr;  // none: ones
+  const T *between = nullptr, *scale = nullptr;  // none: ones
 
   // The same for the rows from `row` on.
   Sum below(int64_t row) const {
@@ -113,6 +113,7 @@ struct Sum {
     sum.first.a.at += row * first.a.row;
     if (second.depth > 0) sum.second.a.at += row * second.a.row;
     if (start) sum.start += row * start_row;
+    if (between) sum.between += row;
     if (scale) sum.scale += row;
     return sum;
   }
@@ -135,6 +136,9 @@ void sum_tile(const Sum<T> &sum, int64_t column, T *out, int64_t out_row) {
       for (int v = 0; v < VECTORS; v++)
         sums[r][v] = sum.keep * load<T>(sum.start + r * sum.start_row + column + v * kLanes<T>);
   add_product<T, ROWS, VECTORS>(sums, sum.first, column);
+  if (sum.between)
+    for (int r = 0; r < ROWS; r++)
+      for (int v = 0; v < VECTORS; v++) sums[r][v] *= sum.between[r];
   if (sum.second.depth > 0) add_product<T, ROWS, VECTORS>(sums, sum.second, column);
   for (int r = 0; r < ROWS; r++)
     for (int v = 0; v < VECTORS; v++) {

@@ -1,6 +1,6 @@
 // The exact backward pass of one head of the matrix memory, chunk by chunk from the last.
 //
-// With U = dH / denominator, r the gradient of n . q, P the weighed scores and a the last row of the
+// With U = dH / denominator, bu = U times what reads the memory before, r the gradient of n . q, P the weighed scores and a the last row of the
 // weights, all gradients are products of what the chunk had; the gates' come from the gradients of
 // the logs of the weights, summed over the steps that each decay touches. The stabilizer's gradient
 // goes to what it came from, so that the final memory may enter a loss.
@@ -163,7 +163,7 @@ class MLSTMHeadBackward {
       T *u = u_ + i * wide, *bu = bu_ + i * wide;
       for (int64_t v = 0; v < size_.V; v++) u[v] = dh[v] * c.inverse[i];
       std::fill_n(u + size_.V, wide - size_.V, T(0));
-      for (int64_t v = 0; v < wide; v++) bu[v] = u[v] * c.beta[i];
+      for (int64_t v = 0; v < wide; v++) bu[v] = u[v] * c.from_memory[i];
       const T least = MLSTMChunk<T>::floor_of(splat<T>(c.m[i]))[0], size = std::fabs(c.dots[i]);
       // A tie of the denominator's maximum is shared.
       const T by_query = size > least ? T(1) : size == least ? T(0.5) : T(0);
@@ -175,20 +175,21 @@ class MLSTMHeadBackward {
 
   // d scores, and in place of the weights the gradients of their logs.
   void scores(MLSTMChunk<T> &c) {
-    transpose<T>(c.count, size_.V, c.v, size_.padded(), v_turned_, kChunk);
+    transpose<T>(c.count, size_.V, c.v.at, c.v.row, v_turned_, kChunk);
     for (int64_t v = 0; v < size_.V; v++)
       std::fill_n(v_turned_ + v * kChunk + c.count, c.wide - c.count, T(0));
     Sum<T> sum;
     sum.first = {{u_, size_.padded(), 1}, v_turned_, kChunk, size_.V};
     sum_products<T>(c.count, c.wide, sum, d_scores_, kChunk,
                     [](int64_t row, int64_t rows, Sum<T> &) { return row + rows; });
+    const T scale = size_.query_scale();
     for (int64_t i = 0; i < c.count; i++) {
       T *row = d_scores_ + i * kChunk, *weight = c.weights + i * kChunk;
       const T *score = c.scores + i * kChunk;
       int64_t j = 0;
       for (; j <= i; j += kLanes<T>) {
         const Vec<T> slope = load<T>(row + j) + r_[i];
-        store<T>(row + j, slope * load<T>(weight + j));
+        store<T>(row + j, slope * (scale * load<T>(weight + j)));
         store<T>(weight + j, slope * load<T>(score + j));
       }
       std::fill(row + j, row + std::max(j, c.wide), T(0));
@@ -220,9 +221,9 @@ class MLSTMHeadBackward {
     sum.first = {{bu_, size_.padded(), 1}, turned_, deep, size_.V};
     sum_products<T>(c.count, deep, sum, dq_, deep);
     for (int64_t i = 0; i < c.count; i++) {
-      const T by_n = c.beta[i] * r_[i];
+      const T by_n = c.from_memory[i] * r_[i];
       for (int64_t k = 0; k < size_.K; k++) dq_[i * deep + k] += by_n * before.n[k];
-      to_carried_[i] = dot<T>(c.q + i * deep, dq_ + i * deep, size_.K);
+      to_carried_[i] = dot<T>(c.q[i], dq_ + i * deep, size_.K);
     }
   }
 
@@ -238,7 +239,7 @@ class MLSTMHeadBackward {
   void keys(const MLSTMChunk<T> &c) {
     const int64_t deep = size_.deep();
     Sum<T> sum;
-    sum.first = {{d_scores_, 1, kChunk}, c.q, deep, c.count};
+    sum.first = {{d_scores_, 1, kChunk}, c.q.at, c.q.row, c.count};
     if (open_) {
       into_memory(c);
       sum.start = dk_;
@@ -254,7 +255,7 @@ class MLSTMHeadBackward {
     const int64_t deep = size_.deep();
     turn(dC_, size_.padded());
     Sum<T> sum;
-    sum.first = {{c.v, size_.padded(), 1}, turned_, deep, size_.V};
+    sum.first = {{c.v.at, c.v.row, 1}, turned_, deep, size_.V};
     sum.scale = last_;
     sum_products<T>(c.count, deep, sum, dk_, deep);
     T *slopes = c.weights + (c.count - 1) * kChunk;
@@ -298,10 +299,10 @@ class MLSTMHeadBackward {
 
   // Gradients of the memory before.
   void memory(const MLSTMChunk<T> &c) {
-    const int64_t deep = size_.deep(), wide = size_.padded();
+    const int64_t wide = size_.padded();
     const T keep = c.beta[c.count - 1];
     Sum<T> sum;
-    sum.first = {{c.q, 1, deep}, bu_, wide, c.count};
+    sum.first = {{c.q.at, 1, c.q.row}, bu_, wide, c.count};
     if (open_) {
       sum.start = dC_;
       sum.start_row = wide;
@@ -310,7 +311,7 @@ class MLSTMHeadBackward {
     sum_products<T>(size_.K, wide, sum, dC_, wide);
     for (int64_t k = 0; k < size_.K; k++) dn_[k] *= keep;
     for (int64_t i = 0; i < c.count; i++)
-      for (int64_t k = 0; k < size_.K; k++) dn_[k] += c.beta[i] * r_[i] * c.q[i * deep + k];
+      for (int64_t k = 0; k < size_.K; k++) dn_[k] += c.from_memory[i] * r_[i] * c.q[i][k];
     open_ = true;
   }
 
@@ -359,11 +360,10 @@ class MLSTMHeadBackward {
   }
 
   void write(const MLSTMChunk<T> &c, const StepRun &run, const MLSTMSlopes<T> &d) const {
-    const T scale = size_.query_scale();
     const int64_t deep = size_.deep();
     for (int64_t j = 0; j < c.count; j++) {
       const int64_t t = run.at[j];
-      for (int64_t k = 0; k < size_.K; k++) d.q[t][k] = dq_[j * deep + k] * scale;
+      std::copy_n(dq_ + j * deep, size_.K, d.q[t]);
       std::copy_n(dk_ + j * deep, size_.K, d.k[t]);
       std::copy_n(dv_ + j * size_.padded(), size_.V, d.v[t]);
     }

@@ -45,7 +45,7 @@ class MLSTMBlock final : public Block {
     return std::max(own, feedforward_.scratch_bytes(tokens));
   }
 
-  void run(const Flow &flow, int64_t offset) const override {
+  void mix(const Flow &flow, int64_t offset) const override {
     const int64_t tokens = flow.tokens();
     Pieces memory(flow.scratch);
     float *normed = memory.take<float>(tokens * width_);
@@ -72,8 +72,9 @@ class MLSTMBlock final : public Block {
       });
     });
     product(flow.pool, out_, normed, width_, tokens, ready, Add{flow.x, width_});
-    feedforward_.run(flow);
   }
+
+  void finish(const Flow &flow) const override { feedforward_.run(flow); }
 
  private:
   int64_t projected() const { return 2 * qk_ + 2 * width_; }

@@ -95,21 +95,21 @@ template <class T>
 class MLSTMChunk {
  public:
   static size_t bytes(const HeadSize<T> &size) {
-    return 7 * Pieces::bytes<T>(kChunk) + 2 * Pieces::bytes<T>(kChunk * kChunk) +
+    return 9 * Pieces::bytes<T>(kChunk) + 2 * Pieces::bytes<T>(kChunk * kChunk) +
            2 * Pieces::bytes<T>(kChunk * size.deep()) + 2 * Pieces::bytes<T>(kChunk * size.padded()) +
            Pieces::bytes<int>(kChunk);
   }
 
   MLSTMChunk(Pieces &memory, const HeadSize<T> &size, const MLSTMRules<T> &rules)
       : size_(size), rules_(rules) {
-    for (T **part : {&log_i, &log_f, &f, &m, &beta, &dots, &inverse})
+    for (T **part : {&log_i, &f, &m, &keep, &take, &beta, &from_memory, &dots, &inverse})
       *part = memory.take<T>(kChunk);
     weights = memory.take<T>(kChunk * kChunk);
     scores = memory.take<T>(kChunk * kChunk);
-    q = memory.take<T>(kChunk * size.deep());
     k_turned = memory.take<T>(kChunk * size.deep());
-    v = memory.take<T>(kChunk * size.padded());
-    h = memory.take<T>(kChunk * size.padded());
+    own_q_ = memory.take<T>(kChunk * size.deep());
+    own_v_ = memory.take<T>(kChunk * size.padded());
+    h_ = memory.take<T>(kChunk * size.padded());
     source = memory.take<int>(kChunk);
   }
 
@@ -124,13 +124,11 @@ class MLSTMChunk {
     gather(run, x);
     fill_weights();
     fill_scores(before.n);
-    for (int64_t j = 0; j < count; j++)
-      for (int64_t k = 0; k < size_.K; k++) q[j * size_.deep() + k] *= beta[j];
     read(run, before, out);
     if (!run.forgotten) update(before, C, n);
   }
 
-  // Logs of the gates, and the stabilizers by the recurrence itself, bit by bit.
+  // The gates, and the stabilizers by the recurrence itself, bit by bit.
   void gates(const StepRun &run, const MLSTMInputs<T> &x, T m0) {
     count = run.count;
     wide = whole_vectors<T>(count);
@@ -141,84 +139,77 @@ class MLSTMChunk {
     for (int64_t j = 0; j < wide; j += kLanes<T>) {
       store<T>(log_i + j, capped<T>(load<T>(log_i + j), rules_.cap));
       store<T>(f + j, capped<T>(load<T>(f + j), rules_.cap));
-      store<T>(log_f + j, vlogsigmoid(load<T>(f + j)));
+      store<T>(keep + j, vlogsigmoid(load<T>(f + j)));
     }
-    T now = m0, carried = m0;
-    int from = kFromMemory;
-    for (int j = 0; j < count; j++) {
-      now += log_f[j];
-      carried += log_f[j];
-      // A tie goes to the older one.
-      if (!(now >= log_i[j])) {
-        now = log_i[j];
-        from = j;
-      }
-      m[j] = now;
-      source[j] = from;
-      beta[j] = carried - now;
+    stabilize(m0);
+    const T scale = size_.query_scale();
+    for (int64_t j = 0; j < wide; j += kLanes<T>) {
+      for (T *part : {keep, take, beta}) store<T>(part + j, vexp(load<T>(part + j)));
+      store<T>(from_memory + j, load<T>(beta + j) * scale);
     }
-    for (int64_t j = count; j < wide; j++) m[j] = beta[j] = 0;
-    for (int64_t j = 0; j < wide; j += kLanes<T>) store<T>(beta + j, vexp(load<T>(beta + j)));
   }
 
-  // Scaled queries, keys turned, values in whole vectors: all dense.
+  // Scores with `weights` as they are need queries, turned keys and values.
   void gather(const StepRun &run, const MLSTMInputs<T> &x) {
-    const T scale = size_.query_scale();
-    const int64_t K = size_.K, V = size_.V, deep = size_.deep(), pitch = size_.padded();
-    for (int64_t j = 0; j < count; j++) {
-      const T *from = x.q[run.at[j]];
-      for (int64_t k = 0; k < K; k++) q[j * deep + k] = from[k] * scale;
-      std::fill_n(q + j * deep + K, deep - K, T(0));
-      std::copy_n(x.v[run.at[j]], V, v + j * pitch);
-      std::fill_n(v + j * pitch + V, pitch - V, T(0));
-    }
+    q = whole(run, x.q, size_.K, own_q_);
+    v = whole(run, x.v, size_.V, own_v_);
     if (run.dense()) {
-      transpose<T>(count, K, x.k[run.at[0]], x.k.row, k_turned, kChunk);
+      transpose<T>(count, size_.K, x.k[run.at[0]], x.k.row, k_turned, kChunk);
     } else {
       for (int64_t j = 0; j < count; j++) {
         const T *from = x.k[run.at[j]];
-        for (int64_t k = 0; k < K; k++) k_turned[k * kChunk + j] = from[k];
+        for (int64_t k = 0; k < size_.K; k++) k_turned[k * kChunk + j] = from[k];
       }
     }
-    for (int64_t k = 0; k < K; k++)
+    for (int64_t k = 0; k < size_.K; k++)
       std::fill_n(k_turned + k * kChunk + count, wide - count, T(0));
   }
 
-  // weights[i][j] = exp(sum of log f after j up to i + log i of j - m of i), 0 for j > i.
+  // Rows of whole vectors: where they are, or else copied and padded with zeros.
+  Steps<const T> whole(const StepRun &run, const Steps<const T> &from, int64_t size,
+                       T *copy) const {
+    if (run.dense() && size % kLanes<T> == 0) return {from[run.at[0]], from.row};
+    const int64_t pitch = whole_vectors<T>(size);
+    for (int64_t j = 0; j < count; j++) {
+      std::copy_n(from[run.at[j]], size, copy + j * pitch);
+      std::fill_n(copy + j * pitch + size, pitch - size, T(0));
+    }
+    return {copy, pitch};
+  }
+
+  // weights[i][j]: what step i sees of step j, 0 for j > i. Like the memory, they fade step by step.
   void fill_weights() {
-    alignas(64) T running[kChunk];
-    std::fill_n(running, kChunk, -std::numeric_limits<T>::infinity());
     for (int64_t i = 0; i < count; i++) {
       T *row = weights + i * kChunk;
-      for (int64_t j = 0; j < i; j += kLanes<T>)
-        store<T>(running + j, load<T>(running + j) + log_f[i]);
-      running[i] = log_i[i];
+      const T *older = row - kChunk;
       int64_t j = 0;
-      for (; j <= i; j += kLanes<T>) store<T>(row + j, vexp(load<T>(running + j) - m[i]));
-      std::fill(row + j, row + wide, T(0));
+      for (; j < i; j += kLanes<T>) store<T>(row + j, keep[i] * load<T>(older + j));
+      std::fill(row + j, row + std::max(j, wide), T(0));
+      row[i] = take[i];
     }
   }
 
   // scores[i][j] = weights[i][j] q_i . k_j, and of every step n . q and 1 / denominator.
   void fill_scores(const T *n0) {
     Sum<T> sum;
-    sum.first = {{q, size_.deep(), 1}, k_turned, kChunk, size_.K};
+    sum.first = {{q.at, q.row, 1}, k_turned, kChunk, size_.K};
     sum_products<T>(count, wide, sum, scores, kChunk,
                     [](int64_t row, int64_t rows, Sum<T> &) { return row + rows; });
+    const T scale = size_.query_scale();
     for (int64_t i = 0; i < count; i++) {
       T *row = scores + i * kChunk;
       const T *weight = weights + i * kChunk;
       Vec<T> total{};
-      for (int64_t j = 0; j <= i; j += kLanes<T>) {
-        const Vec<T> score = load<T>(row + j) * load<T>(weight + j);
+      int64_t j = 0;
+      for (; j <= i; j += kLanes<T>) {
+        const Vec<T> score = load<T>(row + j) * (scale * load<T>(weight + j));
         store<T>(row + j, score);
         total += score;
       }
       // Other rows of a block are read as far as its last one.
-      for (int64_t j = i / kLanes<T> * kLanes<T> + kLanes<T>; j < wide; j += kLanes<T>)
-        store<T>(row + j, Vec<T>{});
+      std::fill(row + j, row + std::max(j, wide), T(0));
       dots[i] = sum_lanes<T>(total);
-      if (n0) dots[i] += beta[i] * dot<T>(q + i * size_.deep(), n0, size_.K);
+      if (n0) dots[i] += from_memory[i] * dot<T>(q[i], n0, size_.K);
     }
     invert();
   }
@@ -237,34 +228,61 @@ class MLSTMChunk {
   }
 
   int64_t count = 0, wide = 0;  // steps, and in whole vectors
-  T *log_i, *log_f, *f, *m, *beta, *dots, *inverse;
+  T *log_i, *f, *m;  // gates: log of the input gate, forget gate after its cap; stabilizers
+  T *keep, *take;    // what a step keeps of the memory before it and takes of its own key
+  T *beta;           // what is left, after a step, of the memory before the chunk
+  T *from_memory;    // beta and the scale of the queries
+  T *dots, *inverse;  // n . q, 1 / denominator
   T *weights, *scores;  // [kChunk][kChunk]
-  T *q, *k_turned;      // [kChunk][deep K], [K][kChunk]
-  T *v, *h;             // [kChunk][padded V]
+  Steps<const T> q, v;  // unscaled queries; values in whole vectors
+  T *k_turned;          // [K][kChunk]
   int *source;
 
  private:
-  // Outputs: what the chunk's own steps give, and what the memory before gives.
+  // Makes of the logs of the gates those of what a step keeps, takes, and leaves of the memory.
+  void stabilize(T m0) {
+    T now = m0, carried = m0;
+    int from = kFromMemory;
+    for (int j = 0; j < count; j++) {
+      const T held = now + keep[j];
+      carried += keep[j];
+      // A tie goes to the older one.
+      const bool older = held >= log_i[j];
+      now = older ? held : log_i[j];
+      from = older ? from : j;
+      m[j] = now;
+      source[j] = from;
+      keep[j] = held - now;
+      take[j] = log_i[j] - now;
+      beta[j] = carried - now;
+    }
+    for (int64_t j = count; j < wide; j++) m[j] = keep[j] = take[j] = beta[j] = 0;
+  }
+
+  // Outputs: what the memory before gives, and what the chunk's own steps give.
   void read(const StepRun &run, const ChunkMemory<T> &before, Steps<T> out) {
     const int64_t pitch = size_.padded();
     const bool direct = run.dense() && size_.V == pitch;
-    T *to = direct ? out[run.at[0]] : h;
+    T *to = direct ? out[run.at[0]] : h_;
     Sum<T> sum;
-    sum.first = {{scores, kChunk, 1}, v, pitch, count};
-    if (before.C) sum.second = {{q, size_.deep(), 1}, before.C, before.pitch, size_.K};
+    if (before.C) {
+      sum.first = {{q.at, q.row, 1}, before.C, before.pitch, size_.K};
+      sum.between = from_memory;
+    }
+    sum.second = {{scores, kChunk, 1}, v.at, v.row, count};
     sum.scale = inverse;
     sum_products<T>(count, pitch, sum, to, direct ? out.row : pitch,
                     [pitch](int64_t row, int64_t rows, Sum<T> &part) {
-                      part.first.depth = row + rows;
+                      part.second.depth = row + rows;
                       return pitch;
                     });
     for (int64_t j = 0; !direct && j < count; j++)
-      std::copy_n(h + j * pitch, size_.V, out[run.at[j]]);
+      std::copy_n(h_ + j * pitch, size_.V, out[run.at[j]]);
   }
 
   void update(const ChunkMemory<T> &before, T *C, T *n) {
     const T *last = weights + (count - 1) * kChunk;
-    const T keep = beta[count - 1];
+    const T left = beta[count - 1];
     for (int64_t k = 0; k < size_.K; k++) {
       T *row = k_turned + k * kChunk;
       Vec<T> total{};
@@ -273,35 +291,35 @@ class MLSTMChunk {
         store<T>(row + j, scaled);
         total += scaled;
       }
-      n[k] = (before.n ? keep * before.n[k] : T(0)) + sum_lanes<T>(total);
+      n[k] = (before.n ? left * before.n[k] : T(0)) + sum_lanes<T>(total);
     }
     Sum<T> sum;
-    sum.first = {{k_turned, kChunk, 1}, v, size_.padded(), count};
+    sum.first = {{k_turned, kChunk, 1}, v.at, v.row, count};
     sum.start = before.C;
     sum.start_row = before.pitch;
-    sum.keep = keep;
+    sum.keep = left;
     sum_products<T>(size_.K, size_.padded(), sum, C, before.pitch);
   }
 
   // One step: the memory is updated and read in one pass.
   void one_step(int64_t t, const MLSTMInputs<T> &x, const ChunkMemory<T> &before, T *C, T *n,
                 T *out) {
-    const T *query = x.q[t], *key = x.k[t];
-    const T keep = beta[0], take = std::exp(log_i[0] - m[0]), scale = size_.query_scale();
-    T *put = k_turned;
+    const T *key = x.k[t];
+    T *put = own_q_;
     for (int64_t k = 0; k < size_.K; k++) {
-      q[k] = query[k] * scale;
-      put[k] = take * key[k];
-      n[k] = before.n ? keep * before.n[k] + put[k] : put[k];
+      put[k] = take[0] * key[k];
+      n[k] = before.n ? keep[0] * before.n[k] + put[k] : put[k];
     }
-    dots[0] = dot<T>(n, q, size_.K);
+    const T scale = size_.query_scale();
+    dots[0] = scale * dot<T>(n, x.q[t], size_.K);
     invert();
-    const StepPass<T> pass{size_, before, keep, put, q, x.v[t], inverse[0], C, out};
+    const StepPass<T> pass{size_, before, keep[0], put, x.q[t], x.v[t], scale * inverse[0], C, out};
     pass.run();
   }
 
   HeadSize<T> size_;
   MLSTMRules<T> rules_;
+  T *own_q_, *own_v_, *h_;  // [kChunk][deep K], [kChunk][padded V] twice
 };
 
 }  // namespace xlstmd

@@ -88,7 +88,7 @@ class PreUpBlock final : public Block {
            Pieces::bytes<float>(tokens * 2 * heads_) + prepared(tokens);
   }
 
-  void run(const Flow &flow, int64_t offset) const override {
+  void mix(const Flow &flow, int64_t offset) const override {
     const int64_t tokens = flow.tokens();
     Pieces memory(flow.scratch);
     float *normed = memory.take<float>(tokens * width_);
@@ -114,6 +114,8 @@ class PreUpBlock final : public Block {
     gate(flow, both, mixed, read);
     product(flow.pool, down_, read, inner_, tokens, ready, Add{flow.x, width_});
   }
+
+  void finish(const Flow &) const override {}
 
  private:
   size_t prepared(int64_t tokens) const {

@@ -55,7 +55,7 @@ class SLSTMBlock final : public Block {
                     Rows::bytes(block, units_) + chunk_bytes(chunk_steps(block, steps) * block));
   }
 
-  void run(const Flow &flow, int64_t offset) const override {
+  void mix(const Flow &flow, int64_t offset) const override {
     Pieces memory(flow.scratch);
     float *plain = memory.take<float>(flow.tokens() * width_);
     float *gated = memory.take<float>(flow.tokens() * width_);
@@ -68,8 +68,9 @@ class SLSTMBlock final : public Block {
       recur(flow, offset + conv_.state_size(), plain, conv_.absent() ? plain : gated, index / blocks, first,
             rows, thread);
     });
-    feedforward_.run(flow);
   }
+
+  void finish(const Flow &flow) const override { feedforward_.run(flow); }
 
  private:
   using Rows = SLSTMRows<float, Panels>;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace xlstmd {
 
@@ -89,14 +90,21 @@ inline VecD max(VecD a, VecD b) { return a > b ? a : b; }
 inline VecF min(VecF a, VecF b) { return a < b ? a : b; }
 inline VecD min(VecD a, VecD b) { return a < b ? a : b; }
 
-template <class T>
+// Lane i of the result is lane i + DISTANCE, around the end.
+template <class T, int DISTANCE, int... LANE>
+inline Vec<T> rotated(Vec<T> v, std::integer_sequence<int, LANE...>) {
+  return __builtin_shufflevector(v, v, ((LANE + DISTANCE) % kLanes<T>)...);
+}
+
+// Halves are added to halves, so that the order does not depend on the compiler.
+template <class T, int HALF = kLanes<T> / 2>
 inline T sum_lanes(Vec<T> v) {
-  // Halves are added to halves, so that the order does not depend on the compiler.
-  T lanes[kLanes<T>];
-  __builtin_memcpy(lanes, &v, sizeof v);
-  for (int half = kLanes<T> / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
-  return lanes[0];
+  if constexpr (HALF == 0) {
+    return v[0];
+  } else {
+    constexpr std::make_integer_sequence<int, kLanes<T>> kEach{};
+    return sum_lanes<T, HALF / 2>(v + rotated<T, HALF>(v, kEach));
+  }
 }
 
 }  // namespace xlstmd

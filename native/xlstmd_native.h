@@ -225,14 +225,14 @@ XLSTMD_EXPORT int64_t xlstmd_backbone_state_size(const xlstmd_backbone *backbone
 XLSTMD_EXPORT int64_t xlstmd_backbone_bytes(const xlstmd_backbone *backbone);
 /* Fills one slot with the state before the first step. */
 XLSTMD_EXPORT void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *slot);
-/* x, y [rows, steps, width]. Row r starts from slot source[r] of the arena and leaves its state in
+/* x [rows, steps, width]; y [rows, outputs, width], of the last `outputs` steps. Row r starts from slot source[r] of the arena and leaves its state in
  * slot target[r]; both may be the same one. A slot that does not exist, or a target that is another
  * row's source or target, gives 2, and nothing is written. A row's result does not depend on the
  * other rows. Padded steps leave the state as it is. */
 XLSTMD_EXPORT int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backbone *backbone,
-                                              int64_t rows, int64_t steps, const float *x,
-                                              const uint8_t *reset, const uint8_t *valid,
-                                              int64_t slots, float *arena, const int64_t *source,
+                                              int64_t rows, int64_t steps, int64_t outputs,
+                                              const float *x, const uint8_t *reset,
+                                              const uint8_t *valid, int64_t slots, float *arena, const int64_t *source,
                                               const int64_t *target, float *y);
 
 /* ---- down(activation(up(x))) + skip(x), the maps into and out of a backbone ---- */

@@ -39,6 +39,8 @@ Blocks stored_blocks(const Case &c) {
 
 // A problem with its inputs, and one backbone that runs it.
 struct Run {
+  Checks &checks;
+  std::string name;
   xlstmd_pool *pool;
   const Case &c;
   xlstmd_backbone *backbone;
@@ -46,14 +48,16 @@ struct Run {
   std::vector<float> x, start;
   std::vector<uint8_t> reset, valid;
 
-  Run(xlstmd_pool *pool, const Case &c, xlstmd_backbone *backbone)
-      : pool(pool), c(c), backbone(backbone), rows(c.shape("x")[0]), steps(c.shape("x")[1]),
-        width(c.shape("x")[2]), size(xlstmd_backbone_state_size(backbone)),
-        x(c.numbers<float>("x")), start(c.numbers<float>("start")), reset(c.mask("reset")),
-        valid(c.mask("valid")) {}
+  Run(Checks &checks, const std::string &name, xlstmd_pool *pool, const Case &c,
+      xlstmd_backbone *backbone)
+      : checks(checks), name(name), pool(pool), c(c), backbone(backbone), rows(c.shape("x")[0]),
+        steps(c.shape("x")[1]), width(c.shape("x")[2]),
+        size(xlstmd_backbone_state_size(backbone)), x(c.numbers<float>("x")),
+        start(c.numbers<float>("start")), reset(c.mask("reset")), valid(c.mask("valid")) {}
 
-  // All rows at once; states from the arena's last slots backward to its first ones.
-  std::vector<float> apart(std::vector<float> &end) const {
+  // All rows at once, the last `outputs` steps wanted; states from the arena's last slots backward
+  // to its first ones.
+  std::vector<float> apart(int64_t outputs, std::vector<float> &end) const {
     std::vector<float> arena = unwritten<float>(static_cast<size_t>(2 * rows * size));
     std::vector<int64_t> source, target;
     for (int64_t r = 0; r < rows; r++) {
@@ -61,59 +65,77 @@ struct Run {
       target.push_back(r);
       std::copy_n(start.data() + r * size, size, arena.data() + source.back() * size);
     }
-    auto y = unwritten<float>(x.size());
-    xlstmd_backbone_forward(pool, backbone, rows, steps, x.data(), or_null(reset), or_null(valid),
-                            2 * rows, arena.data(), source.data(), target.data(), y.data());
+    auto y = unwritten<float>(static_cast<size_t>(rows * outputs * width));
+    checks.status(name, xlstmd_backbone_forward(pool, backbone, rows, steps, outputs, x.data(),
+                                                or_null(reset), or_null(valid), 2 * rows,
+                                                arena.data(), source.data(), target.data(),
+                                                y.data()));
     end.assign(arena.begin(), arena.begin() + rows * size);
     return y;
   }
 
-  // Row by row, in place.
-  std::vector<float> in_place(std::vector<float> &arena) const {
+  // In pieces of one row and `length` steps, in place.
+  std::vector<float> in_pieces(int64_t length, std::vector<float> &arena) const {
     auto y = unwritten<float>(x.size());
     arena = start;
-    for (int64_t r = 0; r < rows; r++)
-      xlstmd_backbone_forward(pool, backbone, 1, steps, x.data() + r * steps * width,
-                              reset.empty() ? nullptr : reset.data() + r * steps,
-                              valid.empty() ? nullptr : valid.data() + r * steps, rows,
-                              arena.data(), &r, &r, y.data() + r * steps * width);
-    return y;
-  }
-
-  // Step by step, in place.
-  std::vector<float> stepwise(std::vector<float> &arena) const {
-    auto y = unwritten<float>(x.size());
-    arena = start;
-    for (int64_t i = 0; i < rows * steps; i++) {
-      const int64_t r = i / steps;
-      xlstmd_backbone_forward(pool, backbone, 1, 1, x.data() + i * width,
-                              reset.empty() ? nullptr : reset.data() + i,
-                              valid.empty() ? nullptr : valid.data() + i, rows, arena.data(), &r, &r,
-                              y.data() + i * width);
+    for (int64_t at = 0; at < rows * steps; at += length) {
+      const int64_t r = at / steps;
+      checks.status(name, xlstmd_backbone_forward(pool, backbone, 1, length, length,
+                                                  x.data() + at * width,
+                                                  reset.empty() ? nullptr : reset.data() + at,
+                                                  valid.empty() ? nullptr : valid.data() + at,
+                                                  rows, arena.data(), &r, &r,
+                                                  y.data() + at * width));
     }
     return y;
   }
 
-  // Without the outputs of padded steps, which mean nothing.
-  std::vector<float> meant(const std::vector<float> &y) const {
+  // The last `outputs` steps of each row, without padded ones, which mean nothing.
+  std::vector<float> meant(const std::vector<float> &y, int64_t outputs) const {
+    const int64_t held = static_cast<int64_t>(y.size()) / (rows * width);
     std::vector<float> kept;
-    for (int64_t i = 0; i < rows * steps; i++)
-      if (valid.empty() || valid[i])
-        kept.insert(kept.end(), y.begin() + i * width, y.begin() + (i + 1) * width);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 1; i <= outputs; i++) {
+        if (!valid.empty() && !valid[(r + 1) * steps - i]) continue;
+        const float *from = y.data() + ((r + 1) * held - i) * width;
+        kept.insert(kept.end(), from, from + width);
+      }
     return kept;
   }
-};
 
-void check_run(Checks &checks, const Run &run, const std::string &name, double limit) {
-  std::vector<float> end, arena, stepped;
-  const auto y = run.meant(run.apart(end));
-  checks.near_by_spread(name + " out", y, run.meant(run.c.numbers<float>("y")), limit);
-  checks.near(name + " end", end, run.c.numbers<float>("end"), limit);
-  checks.same(name + " row by row", run.meant(run.in_place(arena)), y);
-  checks.same(name + " row by row, end", arena, end);
-  checks.near_by_spread(name + " step by step", run.meant(run.stepwise(stepped)), y, limit);
-  checks.near(name + " step by step, end", stepped, end, limit);
-}
+  void all(double limit) const {
+    std::vector<float> end, other;
+    const auto y = apart(steps, end), whole = meant(y, steps);
+    checks.near_by_spread(name + " out", whole, meant(c.numbers<float>("y"), steps), limit);
+    checks.near(name + " end", end, c.numbers<float>("end"), limit);
+    checks.same(name + " row by row", meant(in_pieces(steps, other), steps), whole);
+    checks.same(name + " row by row, end", other, end);
+    checks.near_by_spread(name + " step by step", meant(in_pieces(1, other), steps), whole, limit);
+    checks.near(name + " step by step, end", other, end, limit);
+    for (int64_t outputs = 0; outputs < steps; outputs++) {
+      checks.near(name + " last", meant(apart(outputs, other), outputs), meant(y, outputs), 1e-5);
+      checks.same(name + " last, end", other, end);
+    }
+  }
+
+  // Slots that do not exist or that rows would share: refused, and nothing is written.
+  void refusals() const {
+    const std::vector<std::vector<int64_t>> pairs[] = {
+        {{0, 1}, {0, 2}}, {{0, -1}, {0, 1}}, {{0, 1}, {1, 1}}, {{0, 1}, {1, 0}}, {{0, 0}, {0, 1}}};
+    for (const auto &pair : pairs) {
+      std::vector<float> arena = start, y = unwritten<float>(x.size());
+      arena.resize(static_cast<size_t>(2 * size));
+      const auto before = arena;
+      checks.status(name + " refusal",
+                    xlstmd_backbone_forward(pool, backbone, 2, 1, 1, x.data(), nullptr, nullptr, 2,
+                                            arena.data(), pair[0].data(), pair[1].data(),
+                                            y.data()),
+                    2);
+      checks.same(name + " refusal", arena, before);
+      checks.same(name + " refusal", y, unwritten<float>(y.size()));
+    }
+  }
+};
 
 }  // namespace
 
@@ -133,8 +155,9 @@ void check_backbone(Checks &checks, xlstmd_pool *pool, const Case &c) {
         c.shape("x")[2], static_cast<int64_t>(blocks.specs.size()), blocks.specs.data(),
         static_cast<int32_t>(c.integer("rms_norm")), c.real("norm_eps"), norm.data(),
         format.precision);
-    check_run(checks, Run(pool, c, backbone), "backbone " + c.name() + " " + format.name,
-              format.limit);
+    const Run run(checks, "backbone " + c.name() + " " + format.name, pool, c, backbone);
+    run.all(format.limit);
+    run.refusals();
     std::vector<float> empty = unwritten<float>(c.numbers<float>("empty").size());
     xlstmd_backbone_clear(backbone, empty.data());
     checks.same("backbone " + c.name() + " empty", empty, c.numbers<float>("empty"));

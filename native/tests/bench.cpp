@@ -186,7 +186,7 @@ std::function<void()> backbone_bench(xlstmd_pool *pool, int32_t kind, int64_t wi
   auto x = std::make_shared<std::vector<float>>(Numbers()(rows * steps * width));
   auto y = std::make_shared<std::vector<float>>(x->size());
   return [=] {
-    xlstmd_backbone_forward(pool, model.backbone.get(), rows, steps, x->data(), nullptr, nullptr,
+    xlstmd_backbone_forward(pool, model.backbone.get(), rows, steps, steps, x->data(), nullptr, nullptr,
                             rows, arena->data(), slots->data(), slots->data(), y->data());
   };
 }

@@ -3,6 +3,7 @@
 #define XLSTMD_CHECKS_H
 
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <string>
@@ -46,6 +47,11 @@ class Checks {
     for (size_t i = 0; i < got.size() && i < want.size(); i++)
       differing += !(got[i] == want[i] || (got[i] != got[i] && want[i] != want[i]));
     report(what + ", bits", differing, 0.0);
+  }
+
+  // What a function says of its call.
+  void status(const std::string &what, int32_t got, int32_t want = 0) {
+    report(what + ", status", got == want ? 0.0 : 1.0, 0.0);
   }
 
   void report(const std::string &what, double worst, double limit) {

@@ -43,11 +43,11 @@ void check_gemm_of(Checks &checks, const Case &c, const Product &product) {
   const auto a_columns = transposed(a, m, k);
   auto got = unwritten<T>(want.size());
   const std::string name = "gemm " + c.name() + (sizeof(T) == 4 ? " f32" : " f64");
-  if (product(m, n, k, a.data(), k, 1, b.data(), got.data()) == 0)
-    checks.near(name, got, want, kTolerance<T> * static_cast<double>(k));
+  checks.status(name, product(m, n, k, a.data(), k, 1, b.data(), got.data()));
+  checks.near(name, got, want, kTolerance<T> * static_cast<double>(k));
   got = unwritten<T>(want.size());
-  if (product(m, n, k, a_columns.data(), 1, m, b.data(), got.data()) == 0)
-    checks.near(name + " by columns", got, want, kTolerance<T> * static_cast<double>(k));
+  checks.status(name, product(m, n, k, a_columns.data(), 1, m, b.data(), got.data()));
+  checks.near(name + " by columns", got, want, kTolerance<T> * static_cast<double>(k));
 }
 
 }  // namespace
@@ -76,8 +76,9 @@ void check_matrix(Checks &checks, xlstmd_pool *pool, const Case &c) {
     xlstmd_matrix *matrix =
         xlstmd_matrix_create(outputs, inputs, weights.data(), format.precision);
     auto got = unwritten<float>(want.size());
-    xlstmd_matrix_product(pool, matrix, rows, x.data(), bias.data(), got.data());
     const std::string name = "matrix " + c.name() + " " + format.name;
+    checks.status(name, xlstmd_matrix_product(pool, matrix, rows, x.data(), bias.data(),
+                                              got.data()));
     checks.near_by_spread(name, got, want, format.limit);
     auto alone = unwritten<float>(want.size());
     for (int64_t r = 0; r < rows; r++)
@@ -111,9 +112,9 @@ void check_two_layer_map(Checks &checks, xlstmd_pool *pool, const Case &c) {
         skip.data(), skip_bias.empty() ? nullptr : skip_bias.data(),
         static_cast<int32_t>(c.integer("activation")), format.precision);
     auto got = unwritten<float>(want.size());
-    xlstmd_two_layer_map_run(pool, map, rows, x.data(), got.data());
-    checks.near_by_spread("two-layer map " + c.name() + " " + format.name, got, want,
-                          format.limit);
+    const std::string name = "two-layer map " + c.name() + " " + format.name;
+    checks.status(name, xlstmd_two_layer_map_run(pool, map, rows, x.data(), got.data()));
+    checks.near_by_spread(name, got, want, format.limit);
     xlstmd_two_layer_map_destroy(map);
   }
 }

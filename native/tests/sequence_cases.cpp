@@ -48,25 +48,25 @@ void check_slstm_of(Checks &checks, xlstmd_pool *pool, const Case &c) {
   auto end = start.unwritten_like();
   auto out = unwritten<T>(want.size());
   auto saved = unwritten<T>(static_cast<size_t>(Native<T>::slstm_saved(&problem)));
-  Native<T>::slstm_forward(pool, &problem, preacts.data(), recurrent.data(), start.read(),
-                           out.data(), end.write(), saved.data());
+  checks.status(name, Native<T>::slstm_forward(pool, &problem, preacts.data(), recurrent.data(), start.read(),
+                           out.data(), end.write(), saved.data()));
   checks.near(name + " out", out, want, kTolerance<T>);
   end.near(checks, name + " end", Parts<T>::stored(c, "end", kSLSTMState), kTolerance<T>);
 
   auto d_preacts = unwritten<T>(preacts.size()), d_recurrent = unwritten<T>(recurrent.size());
   auto d_start = start.unwritten_like();
-  Native<T>::slstm_backward(pool, &problem, recurrent.data(), saved.data(),
+  checks.status(name, Native<T>::slstm_backward(pool, &problem, recurrent.data(), saved.data(),
                             c.numbers<T>("d_out").data(),
                             Parts<T>::stored(c, "d_end", kSLSTMState).read(), d_preacts.data(),
-                            d_recurrent.data(), d_start.write());
+                            d_recurrent.data(), d_start.write()));
   checks.near(name + " d_preacts", d_preacts, c.numbers<T>("d_preacts"), kTolerance<T>);
   checks.near(name + " d_recurrent", d_recurrent, c.numbers<T>("d_recurrent"), kTolerance<T>);
   d_start.near(checks, name + " d_start", Parts<T>::stored(c, "d_start", kSLSTMState),
                kTolerance<T>);
 
   auto unsaved = unwritten<T>(want.size());
-  Native<T>::slstm_forward(pool, &problem, preacts.data(), recurrent.data(), start.read(),
-                           unsaved.data(), end.write(), nullptr);
+  checks.status(name, Native<T>::slstm_forward(pool, &problem, preacts.data(), recurrent.data(), start.read(),
+                           unsaved.data(), end.write(), nullptr));
   checks.near(name + " without saving", unsaved, out, 0.0);
 }
 
@@ -87,23 +87,23 @@ void check_mlstm_of(Checks &checks, xlstmd_pool *pool, const Case &c) {
   auto end = start.unwritten_like();
   auto out = unwritten<T>(want.size());
   auto saved = unwritten<T>(static_cast<size_t>(Native<T>::mlstm_saved(&problem)));
-  Native<T>::mlstm_forward(pool, &problem, inputs.read(), start.read(), out.data(), end.write(),
-                           saved.data());
+  checks.status(name, Native<T>::mlstm_forward(pool, &problem, inputs.read(), start.read(), out.data(), end.write(),
+                           saved.data()));
   checks.near(name + " out", out, want, kTolerance<T>);
   end.near(checks, name + " end", Parts<T>::stored(c, "end", kMLSTMState), kTolerance<T>);
 
   auto d_inputs = inputs.unwritten_like(), d_start = start.unwritten_like();
-  Native<T>::mlstm_backward(pool, &problem, inputs.read(), start.read(), out.data(), saved.data(),
+  checks.status(name, Native<T>::mlstm_backward(pool, &problem, inputs.read(), start.read(), out.data(), saved.data(),
                             c.numbers<T>("d_out").data(),
                             Parts<T>::stored(c, "d_end", kMLSTMState).read(), d_inputs.write(),
-                            d_start.write());
+                            d_start.write()));
   d_inputs.near(checks, name + " d_in", Parts<T>::stored(c, "d_in", kMLSTMInputs), kTolerance<T>);
   d_start.near(checks, name + " d_start", Parts<T>::stored(c, "d_start", kMLSTMState),
                kTolerance<T>);
 
   auto unsaved = unwritten<T>(want.size());
-  Native<T>::mlstm_forward(pool, &problem, inputs.read(), start.read(), unsaved.data(),
-                           end.write(), nullptr);
+  checks.status(name, Native<T>::mlstm_forward(pool, &problem, inputs.read(), start.read(), unsaved.data(),
+                           end.write(), nullptr));
   checks.near(name + " without saving", unsaved, out, 0.0);
 }
 
@@ -119,17 +119,17 @@ void check_conv_of(Checks &checks, xlstmd_pool *pool, const Case &c) {
   const std::string name = "conv " + c.name() + kKind<T>;
 
   auto y = unwritten<T>(x.size()), end = unwritten<T>(start.size());
-  Native<T>::conv_forward(pool, &problem, x.data(), weight.data(), bias_at, start.data(), y.data(),
-                          end.data());
+  checks.status(name, Native<T>::conv_forward(pool, &problem, x.data(), weight.data(), bias_at, start.data(), y.data(),
+                          end.data()));
   checks.near(name + " y", y, c.numbers<T>("y"), kTolerance<T>);
   checks.near(name + " end", end, c.numbers<T>("end"), kTolerance<T>);
 
   auto d_x = unwritten<T>(x.size()), d_weight = unwritten<T>(weight.size());
   auto d_bias = unwritten<T>(bias.size()), d_start = unwritten<T>(start.size());
-  Native<T>::conv_backward(pool, &problem, x.data(), weight.data(), start.data(),
+  checks.status(name, Native<T>::conv_backward(pool, &problem, x.data(), weight.data(), start.data(),
                            c.numbers<T>("d_y").data(), c.numbers<T>("d_end").data(), d_x.data(),
                            d_weight.data(), bias.empty() ? nullptr : d_bias.data(),
-                           d_start.data());
+                           d_start.data()));
   checks.near(name + " d_x", d_x, c.numbers<T>("d_x"), kTolerance<T>);
   checks.near(name + " d_weight", d_weight, c.numbers<T>("d_weight"), kTolerance<T>);
   checks.near(name + " d_start", d_start, c.numbers<T>("d_start"), kTolerance<T>);

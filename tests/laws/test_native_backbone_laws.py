@@ -114,6 +114,23 @@ def test_row_does_not_depend_on_its_batch(precision, threads):
             np.testing.assert_array_equal(end, after[:rows])
 
 
+@given(
+    blocks=stacks,
+    seed=st.integers(0, 99),
+    rows=st.integers(1, 5),
+    steps=st.integers(1, 20),
+    data=st.data(),
+)
+def test_outputs_that_are_not_wanted_change_nothing(blocks, seed, rows, steps, data):
+    _, native = make_pair(blocks, seed)
+    outputs = data.draw(st.integers(0, steps))
+    x = np.random.default_rng(seed).normal(size=(rows, steps, WIDTH)).astype(np.float32)
+    whole, end = native.prefill(x, native.init_state(rows))
+    some, after = native.prefill(x, native.init_state(rows), outputs=outputs)
+    np.testing.assert_array_equal(some, whole[:, steps - outputs :])
+    np.testing.assert_array_equal(after, end)
+
+
 def test_threads_do_not_change_a_bit():
     blocks = (CHOICES[0], CHOICES[3], CHOICES[5])
     x = np.random.default_rng(0).normal(size=(6, 40, WIDTH)).astype(np.float32)

@@ -64,10 +64,10 @@ class NativeRuntime:
         """Runs tokens; see `ForecastRuntime.prefill`."""
         config = self.config
         hidden, after = self._backbone.prefill(
-            self._embedding(features), state, None if valid.all() else valid
+            self._embedding(features), state, None if valid.all() else valid, outputs=outputs
         )
-        first = hidden.shape[1] - outputs
-        raw = self._head(hidden[:, first:])
+        first = features.shape[1] - outputs
+        raw = self._head(hidden)
         raw = raw.reshape(len(raw), outputs, config.patch_length, config.num_quantiles)
         if config.added_feature is not None:
             raw += features[:, first:, config.added_feature, None, None]

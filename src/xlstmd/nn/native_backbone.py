@@ -129,7 +129,12 @@ class NativeBackbone:
         return np.tile(self._empty, (rows, 1))
 
     def prefill(
-        self, x: Floats, state: Floats, valid: Mask | None = None, reset: Mask | None = None
+        self,
+        x: Floats,
+        state: Floats,
+        valid: Mask | None = None,
+        reset: Mask | None = None,
+        outputs: int | None = None,
     ) -> tuple[Floats, Floats]:
         """Runs sequences.
 
@@ -138,16 +143,17 @@ class NativeBackbone:
           state: before the first step, [B, S]; not modified.
           valid: [B, T], False where a step is padding; its output means nothing.
           reset: [B, T], True where the memory is emptied before the step.
+          outputs: of how many of the last steps outputs are wanted; None for all.
 
         Returns:
-          Outputs [B, T, D], and states after the last step [B, S].
+          Outputs [B, outputs, D], and states after the last step [B, S].
 
         Raises:
           ShapeError: arrays do not fit each other.
         """
         after = np.array(state, dtype=np.float32, order="C")
         slots = np.arange(len(x), dtype=np.int64)
-        return self.run(x, after, slots, slots, valid, reset), after
+        return self.run(x, after, slots, slots, valid, reset, outputs), after
 
     def step(self, x: Floats, arena: Floats, source: Slots, target: Slots) -> Floats:
         """Runs one step [B, D] of streams whose states lie in slots; see `run`."""
@@ -161,6 +167,7 @@ class NativeBackbone:
         target: Slots,
         valid: Mask | None = None,
         reset: Mask | None = None,
+        outputs: int | None = None,
     ) -> Floats:
         """Runs sequences of streams whose states lie in slots.
 
@@ -171,9 +178,10 @@ class NativeBackbone:
           target: [B], slot that it ends in; its own source, or one that no other row names.
           valid: as in `prefill`.
           reset: as in `prefill`.
+          outputs: as in `prefill`.
 
         Returns:
-          Outputs [B, T, D]; a row's do not depend on the other rows, to the last bit.
+          Outputs [B, outputs, D]; a row's do not depend on the other rows, to the last bit.
 
         Raises:
           InputError: a slot does not exist, or rows disturb each other.
@@ -183,15 +191,19 @@ class NativeBackbone:
         if x.ndim != 3 or x.shape[2] != self.config.width:
             raise ShapeError("x", f"[rows, steps, {self.config.width}]", f"{list(x.shape)}")
         rows, steps, _ = x.shape
+        outputs = steps if outputs is None else outputs
+        if not 0 <= outputs <= steps:
+            raise InputError("outputs", f"0 to {steps}", str(outputs))
         _check_arena(arena, self.state_size)
         source, target = _slots("source", source, rows), _slots("target", target, rows)
         masks = (_bytes(reset, "reset", rows, steps), _bytes(valid, "valid", rows, steps))
-        y = np.empty_like(x)
+        y = np.empty((rows, outputs, x.shape[2]), dtype=np.float32)
         status = self._forward(
             pool(self.threads),
             self.handle,
             rows,
             steps,
+            outputs,
             x.ctypes.data,
             *(None if mask is None else mask.ctypes.data for mask in masks),
             len(arena),
@@ -257,7 +269,7 @@ class NativeStepper:
         """
         if not 0 <= rows <= len(self.x):
             raise InputError("rows", f"0 to {len(self.x)}", str(rows))
-        status = self._forward(*self._head, rows, 1, *self._tail)
+        status = self._forward(*self._head, rows, 1, 1, *self._tail)
         if status:
             check(status)
 

@@ -14,7 +14,7 @@ from typing import Final
 from xlstmd.errors import ConfigError
 from xlstmd.ops.native_signatures import declare
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 LEVEL_VARIABLE: Final = "XLSTMD_NATIVE_LEVEL"
 
 # Best first; a processor runs its own level and those after it. Others have one level alone.

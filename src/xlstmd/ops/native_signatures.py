@@ -141,7 +141,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_backbone_clear": (None, (_BACKBONE, _DATA)),
     "xlstmd_backbone_forward": (
         c_int32,
-        (_POOL, _BACKBONE, c_int64, c_int64, *(_DATA,) * 3, c_int64, *(_DATA,) * 4),
+        (_POOL, _BACKBONE, *(c_int64,) * 3, *(_DATA,) * 3, c_int64, *(_DATA,) * 4),
     ),
     "xlstmd_two_layer_map_create": (
         _MAP,
