@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PORT ?= 8884
 CMAKE ?= cmake
 
-.PHONY: run test lint format bench-accuracy bench-cpu bench-http native clean
+.PHONY: run test lint format bench-accuracy bench-cpu bench-http bench-instructions clean \
+        native native-aarch64 native-sanitize native-valgrind
 
 run: $(VENV)/.installed-run
 	$(BIN)/python examples/run_demo.py $(PORT)
@@ -38,6 +39,41 @@ native: | $(BIN)/python
 	$(CMAKE) --build build/dev --parallel $$(getconf _NPROCESSORS_ONLN)
 	$(CMAKE) --install build/dev --strip --prefix \
 	  $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+
+# The kernels in a C++ driver that compares them with stored numbers: build/$(1)/driver.
+define driver
+	$(CMAKE) -S native/tests -B build/$(1) -DCMAKE_BUILD_TYPE=None $(2)
+	$(CMAKE) --build build/$(1) --parallel $$(getconf _NPROCESSORS_ONLN)
+endef
+GOLDEN := tests/golden/native
+CROSS := aarch64-linux-gnu
+
+# Memory and undefined behavior at the common level and with this processor's widest vectors; races.
+native-sanitize:
+	$(call driver,sanitize,-DSANITIZERS='address;undefined')
+	build/sanitize/driver $(GOLDEN) && build/sanitize/driver --random 0 100
+	$(call driver,sanitize-own,-DSANITIZERS='address;undefined' -DLEVEL=own -DLEVEL_FLAGS=-march=native)
+	build/sanitize-own/driver $(GOLDEN) && build/sanitize-own/driver --random 0 100
+	$(call driver,sanitize-threads,-DSANITIZERS=thread)
+	build/sanitize-threads/driver $(GOLDEN) && build/sanitize-threads/driver --random 0 100
+
+native-valgrind:
+	@command -v valgrind > /dev/null || { echo 'needs valgrind' >&2; exit 1; }
+	$(call driver,driver)
+	valgrind --quiet --error-exitcode=1 --leak-check=full build/driver/driver $(GOLDEN)
+
+native-aarch64:
+	@command -v $(CROSS)-g++ > /dev/null && command -v qemu-aarch64 > /dev/null || \
+	  { echo 'needs $(CROSS)-g++ and qemu-aarch64 (Debian: g++-$(CROSS), qemu-user)' >&2; exit 1; }
+	$(call driver,driver-aarch64,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=$(CROSS)-g++)
+	qemu-aarch64 -L /usr/$(CROSS) build/driver-aarch64/driver $(GOLDEN)
+
+# Instructions of the main kernels, beside those in the result file, which is then written again.
+bench-instructions: $(VENV)/.installed-dev
+	@command -v valgrind > /dev/null || { echo 'needs valgrind' >&2; exit 1; }
+	$(call driver,driver)
+	$(BIN)/python -m benchmarks.instructions build/driver/driver
 
 clean:
 	rm -rf $(VENV) build

@@ -21,11 +21,23 @@ Blocks stored_blocks(const Case &c) {
     const auto whole = [&](const char *name) { return c.integer(prefix + name); };
     const auto real = [&](const char *name) { return c.real(prefix + name); };
     const auto small = [&](const char *name) { return static_cast<int32_t>(whole(name)); };
-    xlstmd_block spec{small("kind"), small("rms_norm"), small("exp_forget"), small("gelu"),
-                      whole("heads"), whole("qk_width"), whole("value_width"), whole("inner"),
-                      whole("projection_block"), whole("conv_window"), whole("hidden"),
-                      real("norm_eps"), real("head_norm_eps"), real("cap"), real("eps"),
-                      real("stabilizer_start"), {}};
+    xlstmd_block spec{small("kind"),
+                      small("rms_norm"),
+                      small("exp_forget"),
+                      small("gelu"),
+                      whole("heads"),
+                      whole("qk_width"),
+                      whole("value_width"),
+                      whole("inner"),
+                      whole("projection_block"),
+                      whole("conv_window"),
+                      whole("hidden"),
+                      real("norm_eps"),
+                      real("head_norm_eps"),
+                      real("cap"),
+                      real("eps"),
+                      real("stabilizer_start"),
+                      {}};
     for (int place = 0; place < XLSTMD_NUM_WEIGHTS; place++) {
       const std::string name = prefix + "weight" + std::to_string(place);
       if (!c.has(name)) continue;
@@ -50,10 +62,19 @@ struct Run {
 
   Run(Checks &checks, const std::string &name, xlstmd_pool *pool, const Case &c,
       xlstmd_backbone *backbone)
-      : checks(checks), name(name), pool(pool), c(c), backbone(backbone), rows(c.shape("x")[0]),
-        steps(c.shape("x")[1]), width(c.shape("x")[2]),
-        size(xlstmd_backbone_state_size(backbone)), x(c.numbers<float>("x")),
-        start(c.numbers<float>("start")), reset(c.mask("reset")), valid(c.mask("valid")) {}
+      : checks(checks),
+        name(name),
+        pool(pool),
+        c(c),
+        backbone(backbone),
+        rows(c.shape("x")[0]),
+        steps(c.shape("x")[1]),
+        width(c.shape("x")[2]),
+        size(xlstmd_backbone_state_size(backbone)),
+        x(c.numbers<float>("x")),
+        start(c.numbers<float>("start")),
+        reset(c.mask("reset")),
+        valid(c.mask("valid")) {}
 
   // All rows at once, the last `outputs` steps wanted; states from the arena's last slots backward
   // to its first ones.
@@ -66,10 +87,10 @@ struct Run {
       std::copy_n(start.data() + r * size, size, arena.data() + source.back() * size);
     }
     auto y = unwritten<float>(static_cast<size_t>(rows * outputs * width));
-    checks.status(name, xlstmd_backbone_forward(pool, backbone, rows, steps, outputs, x.data(),
-                                                or_null(reset), or_null(valid), 2 * rows,
-                                                arena.data(), source.data(), target.data(),
-                                                y.data()));
+    checks.status(name,
+                  xlstmd_backbone_forward(pool, backbone, rows, steps, outputs, x.data(),
+                                          or_null(reset), or_null(valid), 2 * rows, arena.data(),
+                                          source.data(), target.data(), y.data()));
     end.assign(arena.begin(), arena.begin() + rows * size);
     return y;
   }
@@ -80,12 +101,11 @@ struct Run {
     arena = start;
     for (int64_t at = 0; at < rows * steps; at += length) {
       const int64_t r = at / steps;
-      checks.status(name, xlstmd_backbone_forward(pool, backbone, 1, length, length,
-                                                  x.data() + at * width,
-                                                  reset.empty() ? nullptr : reset.data() + at,
-                                                  valid.empty() ? nullptr : valid.data() + at,
-                                                  rows, arena.data(), &r, &r,
-                                                  y.data() + at * width));
+      checks.status(
+          name, xlstmd_backbone_forward(pool, backbone, 1, length, length, x.data() + at * width,
+                                        reset.empty() ? nullptr : reset.data() + at,
+                                        valid.empty() ? nullptr : valid.data() + at, rows,
+                                        arena.data(), &r, &r, y.data() + at * width));
     }
     return y;
   }
@@ -128,8 +148,7 @@ struct Run {
       const auto before = arena;
       checks.status(name + " refusal",
                     xlstmd_backbone_forward(pool, backbone, 2, 1, 1, x.data(), nullptr, nullptr, 2,
-                                            arena.data(), pair[0].data(), pair[1].data(),
-                                            y.data()),
+                                            arena.data(), pair[0].data(), pair[1].data(), y.data()),
                     2);
       checks.same(name + " refusal", arena, before);
       checks.same(name + " refusal", y, unwritten<float>(y.size()));
@@ -151,10 +170,10 @@ void check_backbone(Checks &checks, xlstmd_pool *pool, const Case &c) {
   const Blocks blocks = stored_blocks(c);
   const auto norm = c.numbers<float>("norm");
   for (const Format &format : formats) {
-    xlstmd_backbone *backbone = xlstmd_backbone_create(
-        c.shape("x")[2], static_cast<int64_t>(blocks.specs.size()), blocks.specs.data(),
-        static_cast<int32_t>(c.integer("rms_norm")), c.real("norm_eps"), norm.data(),
-        format.precision);
+    xlstmd_backbone *backbone =
+        xlstmd_backbone_create(c.shape("x")[2], static_cast<int64_t>(blocks.specs.size()),
+                               blocks.specs.data(), static_cast<int32_t>(c.integer("rms_norm")),
+                               c.real("norm_eps"), norm.data(), format.precision);
     const Run run(checks, "backbone " + c.name() + " " + format.name, pool, c, backbone);
     run.all(format.limit);
     run.refusals();

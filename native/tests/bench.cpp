@@ -32,9 +32,7 @@ struct Bench {
 std::function<void()> map_bench(xlstmd_pool *, int32_t function) {
   auto x = std::make_shared<std::vector<float>>(Numbers()(65536, 8.0f));
   auto y = std::make_shared<std::vector<float>>(x->size());
-  return [=] {
-    xlstmd_map_f32(function, static_cast<int64_t>(x->size()), x->data(), y->data());
-  };
+  return [=] { xlstmd_map_f32(function, static_cast<int64_t>(x->size()), x->data(), y->data()); };
 }
 
 std::function<void()> matrix_bench(xlstmd_pool *pool, int64_t rows, int32_t precision) {
@@ -45,9 +43,7 @@ std::function<void()> matrix_bench(xlstmd_pool *pool, int64_t rows, int32_t prec
       xlstmd_matrix_create(outputs, inputs, weights.data(), precision), xlstmd_matrix_destroy);
   auto x = std::make_shared<std::vector<float>>(numbers(rows * inputs));
   auto y = std::make_shared<std::vector<float>>(rows * outputs);
-  return [=] {
-    xlstmd_matrix_product(pool, matrix.get(), rows, x->data(), nullptr, y->data());
-  };
+  return [=] { xlstmd_matrix_product(pool, matrix.get(), rows, x->data(), nullptr, y->data()); };
 }
 
 std::function<void()> gemm_bench(xlstmd_pool *pool) {
@@ -78,12 +74,12 @@ std::function<void()> slstm_bench(xlstmd_pool *pool, int64_t rows, int64_t steps
   auto x = std::make_shared<Arrays>(), start = std::make_shared<Arrays>();
   auto end = std::make_shared<Arrays>();
   Numbers numbers;
-  x->add(numbers(rows * steps * 4 * width));               // 0: pre-activations
-  x->add(numbers(4 * width * problem.units, 0.05f));       // 1: recurrent weights
-  x->add(numbers(rows * steps * width));                   // 2: outputs, and their gradient
-  x->add(numbers(xlstmd_slstm_saved_f32(&problem)));       // 3
-  x->add(numbers(rows * steps * 4 * width));               // 4: gradients
-  x->add(numbers(4 * width * problem.units));              // 5
+  x->add(numbers(rows * steps * 4 * width));          // 0: pre-activations
+  x->add(numbers(4 * width * problem.units, 0.05f));  // 1: recurrent weights
+  x->add(numbers(rows * steps * width));              // 2: outputs, and their gradient
+  x->add(numbers(xlstmd_slstm_saved_f32(&problem)));  // 3
+  x->add(numbers(rows * steps * 4 * width));          // 4: gradients
+  x->add(numbers(4 * width * problem.units));         // 5
   for (int i = 0; i < 4; i++) {
     start->add(std::vector<float>(rows * width, 1.0f));
     end->add(std::vector<float>(rows * width, 1.0f));
@@ -126,9 +122,8 @@ std::function<void()> mlstm_bench(xlstmd_pool *pool, int64_t steps, bool backwar
   if (!backward) return [=] { forward(nullptr); };
   forward(out->at[2]);
   return [=] {
-    xlstmd_mlstm_backward_f32(pool, &problem, inputs->read(), start->read(), out->at[0],
-                              out->at[2], out->at[1], end->read(), d_inputs->write(),
-                              start->write());
+    xlstmd_mlstm_backward_f32(pool, &problem, inputs->read(), start->read(), out->at[0], out->at[2],
+                              out->at[1], end->read(), d_inputs->write(), start->write());
   };
 }
 
@@ -158,8 +153,8 @@ struct Model {
     const int64_t heads = 4, units = width / heads, inner = 2 * width, hidden = 2 * width;
     Numbers numbers;
     std::vector<std::vector<float>> kept;
-    xlstmd_block block{kind, 0,    0,    1,    heads, units, units, inner, 4,
-                       4,    hidden, 1e-5, 1e-5, 0.0, 1e-6, 0.0, {}};
+    xlstmd_block block{kind, 0,      0,    1,    heads, units, units, inner, 4,
+                       4,    hidden, 1e-5, 1e-5, 0.0,   1e-6,  0.0,   {}};
     if (kind == XLSTMD_BLOCK_PREUP_MLSTM) block.qk_width = block.value_width = inner / heads;
     // Large enough for the weights of every kind.
     for (int place = 0; place < XLSTMD_NUM_WEIGHTS; place++) {
@@ -167,9 +162,9 @@ struct Model {
       block.weights[place] = kept.back().data();
     }
     const std::vector<xlstmd_block> blocks(2, block);
-    backbone.reset(xlstmd_backbone_create(width, 2, blocks.data(), 0, 1e-5, kept[0].data(),
-                                          precision),
-                   xlstmd_backbone_destroy);
+    backbone.reset(
+        xlstmd_backbone_create(width, 2, blocks.data(), 0, 1e-5, kept[0].data(), precision),
+        xlstmd_backbone_destroy);
   }
 };
 
@@ -186,8 +181,8 @@ std::function<void()> backbone_bench(xlstmd_pool *pool, int32_t kind, int64_t wi
   auto x = std::make_shared<std::vector<float>>(Numbers()(rows * steps * width));
   auto y = std::make_shared<std::vector<float>>(x->size());
   return [=] {
-    xlstmd_backbone_forward(pool, model.backbone.get(), rows, steps, steps, x->data(), nullptr, nullptr,
-                            rows, arena->data(), slots->data(), slots->data(), y->data());
+    xlstmd_backbone_forward(pool, model.backbone.get(), rows, steps, steps, x->data(), nullptr,
+                            nullptr, rows, arena->data(), slots->data(), slots->data(), y->data());
   };
 }
 
@@ -238,7 +233,7 @@ std::vector<std::string> bench_names() {
   return names;
 }
 
-bool run_bench(const std::string &name, int times) {
+bool run_bench(const std::string &name) {
   for (const Bench &bench : benches()) {
     if (bench.name != name) continue;
     const std::unique_ptr<xlstmd_pool, void (*)(xlstmd_pool *)> pool(xlstmd_pool_create(1),
@@ -246,7 +241,7 @@ bool run_bench(const std::string &name, int times) {
     const auto work = bench.prepare(pool.get());
     // The first call also makes its scratch.
     work();
-    for (int i = 0; i < times; i++) xlstmd_counted(&work);
+    xlstmd_counted(&work);
     return true;
   }
   return false;

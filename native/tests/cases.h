@@ -57,6 +57,32 @@ class Parts {
   std::vector<T *> places_;
 };
 
+// The functions that come in both precisions.
+template <class T>
+struct Native;
+template <>
+struct Native<float> {
+  static constexpr auto slstm_saved = xlstmd_slstm_saved_f32;
+  static constexpr auto slstm_forward = xlstmd_slstm_forward_f32;
+  static constexpr auto slstm_backward = xlstmd_slstm_backward_f32;
+  static constexpr auto mlstm_saved = xlstmd_mlstm_saved_f32;
+  static constexpr auto mlstm_forward = xlstmd_mlstm_forward_f32;
+  static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f32;
+  static constexpr auto conv_forward = xlstmd_conv_forward_f32;
+  static constexpr auto conv_backward = xlstmd_conv_backward_f32;
+};
+template <>
+struct Native<double> {
+  static constexpr auto slstm_saved = xlstmd_slstm_saved_f64;
+  static constexpr auto slstm_forward = xlstmd_slstm_forward_f64;
+  static constexpr auto slstm_backward = xlstmd_slstm_backward_f64;
+  static constexpr auto mlstm_saved = xlstmd_mlstm_saved_f64;
+  static constexpr auto mlstm_forward = xlstmd_mlstm_forward_f64;
+  static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f64;
+  static constexpr auto conv_forward = xlstmd_conv_forward_f64;
+  static constexpr auto conv_backward = xlstmd_conv_backward_f64;
+};
+
 using Check = void (*)(Checks &, xlstmd_pool *, const Case &);
 
 void check_map(Checks &checks, xlstmd_pool *pool, const Case &c);
@@ -68,8 +94,11 @@ void check_mlstm(Checks &checks, xlstmd_pool *pool, const Case &c);
 void check_conv(Checks &checks, xlstmd_pool *pool, const Case &c);
 void check_backbone(Checks &checks, xlstmd_pool *pool, const Case &c);
 
-// Runs one kernel a number of times, for counting; false if no kernel has that name.
-bool run_bench(const std::string &name, int times);
+// Runs every kernel once at shapes that the seed decides.
+void check_random(Checks &checks, int threads, uint64_t seed);
+
+// Runs one kernel for counting; false if no kernel has that name.
+bool run_bench(const std::string &name);
 std::vector<std::string> bench_names();
 
 }  // namespace xlstmd_test

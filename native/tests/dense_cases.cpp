@@ -73,12 +73,11 @@ void check_matrix(Checks &checks, xlstmd_pool *pool, const Case &c) {
   const auto weights = c.numbers<float>("weights"), x = c.numbers<float>("x");
   const auto bias = c.numbers<float>("bias"), want = c.numbers<float>("y");
   for (const Format &format : kFormats) {
-    xlstmd_matrix *matrix =
-        xlstmd_matrix_create(outputs, inputs, weights.data(), format.precision);
+    xlstmd_matrix *matrix = xlstmd_matrix_create(outputs, inputs, weights.data(), format.precision);
     auto got = unwritten<float>(want.size());
     const std::string name = "matrix " + c.name() + " " + format.name;
-    checks.status(name, xlstmd_matrix_product(pool, matrix, rows, x.data(), bias.data(),
-                                              got.data()));
+    checks.status(name,
+                  xlstmd_matrix_product(pool, matrix, rows, x.data(), bias.data(), got.data()));
     checks.near_by_spread(name, got, want, format.limit);
     auto alone = unwritten<float>(want.size());
     for (int64_t r = 0; r < rows; r++)

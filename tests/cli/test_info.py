@@ -51,8 +51,8 @@ def test_info_can_be_read_by_programs(cli, shipped):
 
 
 def test_a_runtime_that_cannot_run_says_why(cli, shipped, monkeypatch):
-    monkeypatch.setattr(info.runtime, "refusals", lambda: {"torch": "needs torch"})
-    assert "torch: needs torch" in cli("info").out
+    monkeypatch.setattr(info.runtime, "refusals", lambda: {"torch": "needs x[torch]"})
+    assert "torch: needs x[torch]" in cli("info").out
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from xlstmd.ops import conv, mlstm, slstm
 from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.selection import Problem
 from xlstmd.ops.slstm.options import SLSTMOptions
 from xlstmd.ops.state import ConvState, MLSTMState, SLSTMState
 
@@ -137,16 +139,23 @@ HEADS, WIDTH = 2, 3
 
 def forms(*, reference=True, ops=tuple(OPS), only=None, without=()):
     """Gives (flavor, module) of all implementations, for `parametrize`."""
-    pairs, ids = [], []
+    pairs = []
     for flavor in FLAVORS:
         for implementation in OPS[flavor.op].IMPLEMENTATIONS:
             wanted = implementation.name == only if only else True
             if implementation.name == "reference" and not reference:
                 wanted = False
             if flavor.op in ops and flavor.name not in without and wanted:
-                pairs.append((flavor, import_module(implementation.module)))
-                ids.append(f"{flavor.name}-{implementation.name}")
-    return {"argnames": ("flavor", "form"), "argvalues": pairs, "ids": ids}
+                pairs.append(_pair(flavor, implementation))
+    return {"argnames": ("flavor", "form"), "argvalues": pairs}
+
+
+def _pair(flavor, implementation):
+    """Gives one (flavor, module), skipped where the implementation cannot run here."""
+    reason = implementation.refuses(Problem(dtype="float64"))
+    marks = () if reason is None else pytest.mark.skip(reason=f"{implementation.name}: {reason}")
+    form = import_module(implementation.module)
+    return pytest.param(flavor, form, marks=marks, id=f"{flavor.name}-{implementation.name}")
 
 
 def reference_of(flavor):

@@ -4,6 +4,8 @@ import pytest
 
 from tests.ops.cases import OPS
 from xlstmd.errors import BackendUnavailable, ConfigError
+from xlstmd.ops import native_problem
+from xlstmd.ops.native import NativeLibrary
 from xlstmd.ops.selection import Implementation, Problem, select
 
 
@@ -17,6 +19,11 @@ IMPLEMENTATIONS = (
 )
 
 
+def able(op):
+    """Gives the implementations that can run here: the native one needs a compiled library."""
+    return [form for form in OPS[op].IMPLEMENTATIONS if form.refuses(Problem()) is None]
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_every_operation_ends_with_its_definition(op):
     assert OPS[op].IMPLEMENTATIONS[-1].name == "reference"
@@ -25,16 +32,17 @@ def test_every_operation_ends_with_its_definition(op):
 @pytest.mark.parametrize("op", OPS)
 def test_best_implementation_is_chosen_and_offers_three_functions(op):
     chosen = select(op, OPS[op].IMPLEMENTATIONS, Problem())
-    assert chosen.name == OPS[op].IMPLEMENTATIONS[0].name
+    assert chosen.name == able(op)[0].name
     assert callable(chosen.init)
     assert callable(chosen.sequence)
     assert callable(chosen.step)
-    assert chosen.refusals == {}
+    refused = OPS[op].IMPLEMENTATIONS[: -len(able(op))]
+    assert chosen.refusals == {form.name: form.refuses(Problem()) for form in refused}
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_every_implementation_can_be_asked_for(op):
-    for implementation in OPS[op].IMPLEMENTATIONS:
+    for implementation in able(op):
         chosen = select(op, OPS[op].IMPLEMENTATIONS, Problem(), prefer=implementation.name)
         assert chosen.name == implementation.name
 
@@ -63,3 +71,15 @@ def test_half_precision_state_is_refused_with_a_reason(op):
     ) as caught:
         select(op, OPS[op].IMPLEMENTATIONS, Problem(dtype="bfloat16"))
     assert set(caught.value.refusals) == {form.name for form in OPS[op].IMPLEMENTATIONS}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_native_form_says_why_it_cannot_run(op, monkeypatch):
+    absent = NativeLibrary(library=None, reason="not built")
+    monkeypatch.setattr(native_problem, "load_native", lambda: absent)
+    native, second, *_ = OPS[op].IMPLEMENTATIONS
+    assert native.refuses(Problem()) == "native library not built"
+    assert native.refuses(Problem(device="cuda")) == "runs on a cpu, got cuda"
+    chosen = select.__wrapped__(op, OPS[op].IMPLEMENTATIONS, Problem())
+    assert chosen.name == second.name
+    assert chosen.refusals == {"native": "native library not built"}

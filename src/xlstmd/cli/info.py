@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xlstmd import __version__
 from xlstmd.cli.models import describe
@@ -38,7 +39,8 @@ def run(arguments: argparse.Namespace) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, _line(value))
+        # As text: square brackets in a reason are no markup.
+        table.add_row(name, Text(_line(value)))
     Console().print(table)
 
 

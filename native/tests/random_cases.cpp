@@ -1,0 +1,373 @@
+// Every kernel at random shapes, arrays of exactly their sizes: for tools that watch memory.
+// Results must be finite, which also says that every number was written.
+#include <algorithm>
+#include <memory>
+#include <random>
+
+#include "cases.h"
+
+namespace xlstmd_test {
+namespace {
+
+class Draw {
+ public:
+  explicit Draw(uint64_t seed) : engine_(seed) {}
+
+  int64_t between(int64_t least, int64_t most) {
+    return least + static_cast<int64_t>(engine_() % static_cast<uint64_t>(most - least + 1));
+  }
+  template <class T>
+  std::vector<T> numbers(int64_t count, T scale = 1) {
+    std::vector<T> numbers(static_cast<size_t>(count));
+    for (T &x : numbers) x = scale * static_cast<T>(normal_(engine_));
+    return numbers;
+  }
+  // Empty, which stands for none, half of the time.
+  std::vector<uint8_t> mask(int64_t count, int64_t percent) {
+    std::vector<uint8_t> mask(static_cast<size_t>(between(0, 1) * count));
+    for (uint8_t &x : mask) x = between(1, 100) <= percent;
+    return mask;
+  }
+
+ private:
+  std::mt19937_64 engine_;
+  std::normal_distribution<double> normal_;
+};
+
+// Several arrays that the library takes together.
+template <class T>
+struct Set {
+  std::vector<std::vector<T>> arrays;
+  std::vector<T *> places;
+
+  void add(std::vector<T> array) {
+    arrays.push_back(std::move(array));
+    places.push_back(arrays.back().data());
+  }
+  Set like() const {
+    Set other;
+    for (const auto &array : arrays) other.add(unwritten<T>(array.size()));
+    return other;
+  }
+  const T *const *read() const { return places.data(); }
+  T *const *write() const { return places.data(); }
+};
+
+struct Watch {
+  Checks &checks;
+  std::string name;
+
+  void done(int32_t status) const { checks.status(name, status); }
+  template <class T>
+  void finite(const std::vector<T> &numbers) const {
+    double others = 0;
+    for (const T x : numbers) others += !std::isfinite(x);
+    checks.report(name + ", numbers that are not finite", others, 0.0);
+  }
+  template <class T>
+  void finite(const Set<T> &set) const {
+    for (const auto &array : set.arrays) finite(array);
+  }
+};
+
+void random_map(const Watch &watch, Draw &draw, xlstmd_pool *) {
+  auto x = draw.numbers<float>(draw.between(0, 100), 3.0f);
+  auto y = unwritten<float>(x.size());
+  for (float &each : x) each = std::fabs(each) + 0.01f;
+  xlstmd_map_f32(static_cast<int32_t>(draw.between(XLSTMD_EXP, XLSTMD_GELU)),
+                 static_cast<int64_t>(x.size()), x.data(), y.data());
+  watch.finite(y);
+}
+
+void random_matrix(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const int64_t rows = draw.between(0, 40), inputs = draw.between(1, 150);
+  const int64_t outputs = draw.between(1, 150);
+  const auto weights = draw.numbers<float>(outputs * inputs),
+             x = draw.numbers<float>(rows * inputs);
+  const auto bias = draw.numbers<float>(outputs);
+  auto y = unwritten<float>(static_cast<size_t>(rows * outputs));
+  const std::unique_ptr<xlstmd_matrix, void (*)(xlstmd_matrix *)> matrix(
+      xlstmd_matrix_create(outputs, inputs, weights.data(),
+                           static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_INT8))),
+      xlstmd_matrix_destroy);
+  watch.done(xlstmd_matrix_product(pool, matrix.get(), rows, x.data(),
+                                   draw.between(0, 1) ? bias.data() : nullptr, y.data()));
+  watch.finite(y);
+}
+
+template <class T, class Product>
+void random_gemm(const Watch &watch, Draw &draw, const Product &product) {
+  const int64_t m = draw.between(1, 40), n = draw.between(1, 150), k = draw.between(1, 80);
+  const auto a = draw.numbers<T>(m * k), b = draw.numbers<T>(k * n);
+  auto c = unwritten<T>(static_cast<size_t>(m * n));
+  const bool by_columns = draw.between(0, 1) != 0;
+  watch.done(
+      product(m, n, k, a.data(), by_columns ? 1 : k, by_columns ? m : 1, b.data(), c.data()));
+  watch.finite(c);
+}
+
+template <class T>
+void random_slstm(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  using F = Native<T>;
+  const int64_t rows = draw.between(0, 9), steps = draw.between(0, 9), heads = draw.between(1, 3);
+  const int64_t units = draw.between(1, 40), width = heads * units;
+  const auto reset = draw.mask(rows * steps, 20), valid = draw.mask(rows * steps, 70);
+  const xlstmd_slstm_problem problem{rows,
+                                     steps,
+                                     heads,
+                                     units,
+                                     static_cast<int32_t>(draw.between(0, 1)),
+                                     draw.between(0, 1) ? 2.0 : 0.0,
+                                     or_null(reset),
+                                     or_null(valid)};
+  const auto preacts = draw.numbers<T>(rows * steps * 4 * width);
+  const auto recurrent = draw.numbers<T>(4 * width * units, T(0.2));
+  const auto d_out = draw.numbers<T>(rows * steps * width);
+  Set<T> start, d_end;
+  for (int i = 0; i < 4; i++) {
+    start.add(draw.numbers<T>(rows * width));
+    d_end.add(draw.numbers<T>(rows * width));
+  }
+  for (T &normalizer : start.arrays[2]) normalizer = 1 + std::fabs(normalizer);
+  auto out = unwritten<T>(d_out.size()), d_preacts = unwritten<T>(preacts.size());
+  auto d_recurrent = unwritten<T>(recurrent.size());
+  auto saved = unwritten<T>(static_cast<size_t>(F::slstm_saved(&problem)));
+  Set<T> end = start.like(), d_start = start.like();
+  watch.done(F::slstm_forward(pool, &problem, preacts.data(), recurrent.data(), start.read(),
+                              out.data(), end.write(), saved.data()));
+  watch.done(F::slstm_backward(pool, &problem, recurrent.data(), saved.data(), d_out.data(),
+                               d_end.read(), d_preacts.data(), d_recurrent.data(),
+                               d_start.write()));
+  watch.finite(out);
+  watch.finite(end);
+  watch.finite(d_preacts);
+  watch.finite(d_recurrent);
+  watch.finite(d_start);
+}
+
+template <class T>
+void random_mlstm(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  using F = Native<T>;
+  const int64_t rows = draw.between(0, 3), heads = draw.between(1, 3);
+  const int64_t steps = draw.between(0, 2) * draw.between(0, 80);
+  const int64_t K = draw.between(1, 40), V = draw.between(1, 40);
+  const auto reset = draw.mask(rows * steps, 5), valid = draw.mask(rows * steps, 80);
+  const xlstmd_mlstm_problem problem{rows, heads,          steps,         K, V, 1e-6, 0.0,
+                                     15.0, or_null(reset), or_null(valid)};
+  Set<T> inputs, start, d_end;
+  for (const int64_t size : {K, K, V, int64_t(1), int64_t(1)})
+    inputs.add(draw.numbers<T>(rows * heads * steps * size));
+  for (const int64_t size : {K * V, K, int64_t(1)}) {
+    start.add(draw.numbers<T>(rows * heads * size));
+    d_end.add(draw.numbers<T>(rows * heads * size));
+  }
+  const auto d_out = draw.numbers<T>(rows * heads * steps * V);
+  auto out = unwritten<T>(d_out.size());
+  auto saved = unwritten<T>(static_cast<size_t>(F::mlstm_saved(&problem)));
+  Set<T> end = start.like(), d_inputs = inputs.like(), d_start = start.like();
+  watch.done(F::mlstm_forward(pool, &problem, inputs.read(), start.read(), out.data(), end.write(),
+                              saved.data()));
+  watch.done(F::mlstm_backward(pool, &problem, inputs.read(), start.read(), out.data(),
+                               saved.data(), d_out.data(), d_end.read(), d_inputs.write(),
+                               d_start.write()));
+  watch.finite(out);
+  watch.finite(end);
+  watch.finite(d_inputs);
+  watch.finite(d_start);
+}
+
+template <class T>
+void random_conv(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  using F = Native<T>;
+  const int64_t rows = draw.between(0, 5), steps = draw.between(0, 20);
+  const int64_t units = draw.between(1, 80), window = draw.between(1, 6);
+  const auto reset = draw.mask(rows * steps, 20), valid = draw.mask(rows * steps, 70);
+  const xlstmd_conv_problem problem{rows, steps, units, window, or_null(reset), or_null(valid)};
+  const auto x = draw.numbers<T>(rows * steps * units), d_y = draw.numbers<T>(rows * steps * units);
+  const auto weight = draw.numbers<T>(units * window), bias = draw.numbers<T>(units);
+  const auto start = draw.numbers<T>(rows * (window - 1) * units);
+  const auto d_end = draw.numbers<T>(rows * (window - 1) * units);
+  const bool biased = draw.between(0, 1) != 0;
+  auto y = unwritten<T>(x.size()), end = unwritten<T>(start.size()), d_x = unwritten<T>(x.size());
+  auto d_weight = unwritten<T>(weight.size()), d_start = unwritten<T>(start.size());
+  auto d_bias = unwritten<T>(biased ? bias.size() : 0);
+  watch.done(F::conv_forward(pool, &problem, x.data(), weight.data(),
+                             biased ? bias.data() : nullptr, start.data(), y.data(), end.data()));
+  watch.done(F::conv_backward(pool, &problem, x.data(), weight.data(), start.data(), d_y.data(),
+                              d_end.data(), d_x.data(), d_weight.data(),
+                              biased ? d_bias.data() : nullptr, d_start.data()));
+  for (const auto &result : {y, end, d_x, d_weight, d_bias, d_start}) watch.finite(result);
+}
+
+struct RandomBackbone {
+  int64_t width;
+  std::vector<std::vector<float>> weights;
+  std::vector<xlstmd_block> blocks;
+
+  explicit RandomBackbone(Draw &draw) {
+    const int64_t heads = draw.between(1, 3);
+    width = heads * draw.between(1, 14);
+    const int64_t count = draw.between(1, 3);
+    for (int64_t i = 0; i < count; i++) add(draw, heads);
+  }
+
+  void add(Draw &draw, int64_t heads) {
+    xlstmd_block block{};
+    block.kind = static_cast<int32_t>(draw.between(XLSTMD_BLOCK_SLSTM, XLSTMD_BLOCK_PREUP_MLSTM));
+    block.rms_norm = static_cast<int32_t>(draw.between(0, 1));
+    block.exp_forget = static_cast<int32_t>(draw.between(0, 1));
+    block.gelu = static_cast<int32_t>(draw.between(0, 1));
+    block.heads = heads;
+    block.hidden = draw.between(1, 50);
+    block.projection_block = draw.between(1, 4);
+    block.inner = heads * block.projection_block * draw.between(1, 8);
+    const bool preup = block.kind == XLSTMD_BLOCK_PREUP_MLSTM;
+    block.qk_width = preup ? block.inner / heads : draw.between(1, 20);
+    block.value_width = (preup ? block.inner : width) / heads;
+    block.conv_window = draw.between(preup ? 1 : 0, 5);
+    block.norm_eps = block.head_norm_eps = 1e-5;
+    block.cap = 15.0;
+    block.eps = 1e-6;
+    for (int place = 0; place < XLSTMD_NUM_WEIGHTS; place++) {
+      weights.push_back(draw.numbers<float>(size_of(block, place), 0.3f));
+      block.weights[place] = weights.back().data();
+    }
+    blocks.push_back(block);
+  }
+
+  // Numbers of a block's weights, as `native_backbone.parameter_shapes` has them.
+  int64_t size_of(const xlstmd_block &block, int place) const {
+    const int64_t heads = block.heads, units = width / heads, inner = block.inner;
+    const bool slstm = block.kind == XLSTMD_BLOCK_SLSTM;
+    const bool preup = block.kind == XLSTMD_BLOCK_PREUP_MLSTM;
+    const int64_t wide = preup ? inner : width, keys = heads * block.qk_width;
+    switch (place) {
+      case XLSTMD_NORM:
+      case XLSTMD_FEEDFORWARD_NORM:
+        return width;
+      case XLSTMD_HEAD_NORM:
+      case XLSTMD_CONV_BIAS:
+      case XLSTMD_SKIP:
+        return wide;
+      case XLSTMD_FEEDFORWARD_GATE:
+      case XLSTMD_FEEDFORWARD_UP:
+      case XLSTMD_FEEDFORWARD_DOWN:
+        return width * block.hidden;
+      case XLSTMD_CONV_WEIGHT:
+        return wide * block.conv_window;
+      case XLSTMD_INPUT_GATE:
+      case XLSTMD_FORGET_GATE:
+        return slstm ? width * units : heads * (preup ? 3 * inner : width);
+      case XLSTMD_INPUT_GATE_BIAS:
+      case XLSTMD_FORGET_GATE_BIAS:
+        return heads;
+      case XLSTMD_CELL_INPUT:
+        return width * units;
+      case XLSTMD_OUTPUT_GATE:
+        return slstm ? width * units : width * width;
+      case XLSTMD_RECURRENT:
+        return 4 * width * units;
+      case XLSTMD_BIAS:
+        return 4 * width;
+      case XLSTMD_QUERY:
+      case XLSTMD_KEY:
+        return preup ? inner * block.projection_block : keys * width;
+      case XLSTMD_VALUE:
+        return preup ? inner * block.projection_block : width * width;
+      case XLSTMD_OUT:
+        return width * width;
+      default:  // up, gate and down of the pre-up block
+        return inner * width;
+    }
+  }
+};
+
+void random_backbone(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const RandomBackbone model(draw);
+  const auto norm = draw.numbers<float>(model.width);
+  const std::unique_ptr<xlstmd_backbone, void (*)(xlstmd_backbone *)> backbone(
+      xlstmd_backbone_create(model.width, static_cast<int64_t>(model.blocks.size()),
+                             model.blocks.data(), static_cast<int32_t>(draw.between(0, 1)), 1e-5,
+                             norm.data(),
+                             static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_INT8))),
+      xlstmd_backbone_destroy);
+  const int64_t rows = draw.between(0, 9), steps = draw.between(0, 12);
+  const int64_t outputs = draw.between(0, steps);
+  const int64_t size = xlstmd_backbone_state_size(backbone.get());
+  auto arena = unwritten<float>(static_cast<size_t>(rows * size));
+  std::vector<int64_t> slots;
+  for (int64_t r = 0; r < rows; r++) {
+    slots.push_back(rows - 1 - r);
+    xlstmd_backbone_clear(backbone.get(), arena.data() + r * size);
+  }
+  const auto reset = draw.mask(rows * steps, 20), valid = draw.mask(rows * steps, 70);
+  const auto x = draw.numbers<float>(rows * steps * model.width);
+  auto y = unwritten<float>(static_cast<size_t>(rows * outputs * model.width));
+  watch.done(xlstmd_backbone_forward(pool, backbone.get(), rows, steps, outputs, x.data(),
+                                     or_null(reset), or_null(valid), rows, arena.data(),
+                                     slots.data(), slots.data(), y.data()));
+  watch.finite(y);
+  watch.finite(arena);
+}
+
+void random_two_layer_map(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const int64_t rows = draw.between(0, 20), inputs = draw.between(1, 70);
+  const int64_t hidden = draw.between(1, 70), outputs = draw.between(1, 70);
+  const auto up = draw.numbers<float>(hidden * inputs), up_bias = draw.numbers<float>(hidden);
+  const auto down = draw.numbers<float>(outputs * hidden), down_bias = draw.numbers<float>(outputs);
+  const auto skip = draw.numbers<float>(outputs * inputs), skip_bias = draw.numbers<float>(outputs);
+  const std::unique_ptr<xlstmd_two_layer_map, void (*)(xlstmd_two_layer_map *)> map(
+      xlstmd_two_layer_map_create(inputs, hidden, outputs, up.data(), up_bias.data(), down.data(),
+                                  down_bias.data(), skip.data(),
+                                  draw.between(0, 1) ? skip_bias.data() : nullptr,
+                                  static_cast<int32_t>(draw.between(0, 1)),
+                                  static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_INT8))),
+      xlstmd_two_layer_map_destroy);
+  const auto x = draw.numbers<float>(rows * inputs);
+  auto y = unwritten<float>(static_cast<size_t>(rows * outputs));
+  watch.done(xlstmd_two_layer_map_run(pool, map.get(), rows, x.data(), y.data()));
+  watch.finite(y);
+}
+
+struct Kernel {
+  const char *name;
+  void (*run)(const Watch &, Draw &, xlstmd_pool *);
+};
+
+constexpr Kernel kKernels[] = {
+    {"map", random_map},
+    {"matrix", random_matrix},
+    {"gemm f32",
+     [](const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+       random_gemm<float>(watch, draw,
+                          [pool](auto... rest) { return xlstmd_gemm_f32(pool, rest...); });
+     }},
+    {"gemm f64",
+     [](const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+       random_gemm<double>(watch, draw,
+                           [pool](auto... rest) { return xlstmd_gemm_f64(pool, rest...); });
+     }},
+    {"slstm f32", random_slstm<float>},
+    {"slstm f64", random_slstm<double>},
+    {"mlstm f32", random_mlstm<float>},
+    {"mlstm f64", random_mlstm<double>},
+    {"conv f32", random_conv<float>},
+    {"conv f64", random_conv<double>},
+    {"backbone", random_backbone},
+    {"two-layer map", random_two_layer_map},
+};
+
+}  // namespace
+
+// A pool for each kernel: its memory is no larger than this one problem asks for.
+void check_random(Checks &checks, int threads, uint64_t seed) {
+  for (const Kernel &kernel : kKernels) {
+    const std::unique_ptr<xlstmd_pool, void (*)(xlstmd_pool *)> pool(xlstmd_pool_create(threads),
+                                                                     xlstmd_pool_destroy);
+    Draw draw(seed);
+    kernel.run(Watch{checks, std::string(kernel.name) + ", seed " + std::to_string(seed)}, draw,
+               pool.get());
+  }
+}
+
+}  // namespace xlstmd_test
