@@ -1,6 +1,7 @@
-"""Counts the instructions of the native kernels with callgrind: the same number on a busy machine.
+"""Counts the instructions of the native kernels: the same number on a busy machine.
 
-A kernel's figure is of one call after the first one, of one thread. Run by `make bench-instructions`.
+A figure is of one call after the first one, by one thread, as callgrind counts.
+Run by `make bench-instructions`.
 """
 
 import json
@@ -35,7 +36,9 @@ def main(driver: Path) -> int:
         before = stored(FILE)
         level = driver_level(driver)
         rows = [
-            Row(id=f"{level}/{name}", value=count(driver, name), unit="instructions", better="lower")
+            Row(
+                id=f"{level}/{name}", value=count(driver, name), unit="instructions", better="lower"
+            )
             for name in names(driver)
         ]
     except BenchmarkError as error:
@@ -90,7 +93,7 @@ def stored(file: Path) -> dict[str, float]:
 
 
 def table(rows: list[Row], before: dict[str, float]) -> Table:
-    """Lays figures out beside the stored ones; a ratio above 1 means more instructions than then."""
+    """Lays figures out beside the stored ones; a ratio above 1 means more than then."""
     shown = Table(title="instructions of one call", title_justify="left")
     shown.add_column("kernel", no_wrap=True)
     for heading in ("now", "stored", "ratio"):

@@ -1,7 +1,6 @@
 // Causal depthwise convolution over a sequence as an operation of its own: forward and backward.
 #include "conv.h"
 
-#include "gemm.h"
 #include "guard.h"
 #include "transpose.h"
 #include "xlstmd_native.h"

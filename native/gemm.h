@@ -1,4 +1,4 @@
-// Products of matrices that are used once: no packing ahead, any strides of the left one.
+// A product of matrices that are used once: no packing ahead, any strides of the left one.
 #ifndef XLSTMD_GEMM_H
 #define XLSTMD_GEMM_H
 
@@ -35,17 +35,23 @@ inline void block(int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c, int
 }
 
 // The last columns, fewer than a vector: nothing beyond them is read or written.
-template <class T, int ROWS>
-inline void edge(int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c, int64_t c_row,
-                 int columns, bool add) {
-  Vec<T> sums[ROWS];
-  for (int r = 0; r < ROWS; r++)
-    sums[r] = add ? load_some<T>(c + r * c_row, columns) : Vec<T>{};
-  for (int64_t k = 0; k < depth; k++) {
-    const Vec<T> w = load_some<T>(b + k * pitch, columns);
-    for (int r = 0; r < ROWS; r++) sums[r] += splat<T>(a.at[r * a.row + k * a.step]) * w;
+template <class T>
+void edge(int64_t rows, int64_t depth, Left<T> a, const T *b, int64_t pitch, T *c, int64_t c_row,
+          int64_t columns, bool add) {
+  alignas(64) T packed[kDepthBlock * kLanes<T>], tile[kTileRows * kLanes<T>] = {};
+  std::fill_n(packed, depth * kLanes<T>, T(0));
+  for (int64_t k = 0; k < depth; k++) std::copy_n(b + k * pitch, columns, packed + k * kLanes<T>);
+  for (int64_t r = 0; r < rows; r += kTileRows) {
+    const int64_t count = std::min<int64_t>(kTileRows, rows - r);
+    for (int64_t i = 0; add && i < count; i++)
+      std::copy_n(c + (r + i) * c_row, columns, tile + i * kLanes<T>);
+    with_rows<kTileRows>(count, [&](auto tall) {
+      block<T, decltype(tall)::value, 1>(depth, {a.at + r * a.row, a.row, a.step}, packed, kLanes<T>,
+                                         tile, kLanes<T>, add);
+    });
+    for (int64_t i = 0; i < count; i++)
+      std::copy_n(tile + i * kLanes<T>, columns, c + (r + i) * c_row);
   }
-  for (int r = 0; r < ROWS; r++) store_some<T>(c + r * c_row, sums[r], columns);
 }
 
 template <class T, int VECTORS>
@@ -79,120 +85,8 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, Left<T> a, const T *b, i
     for (; n + kLanes<T> <= columns; n += kLanes<T>)
       detail::rows_of_panel<T, 1>(rows, deep, from, b + k * pitch + n, pitch, c + n, c_row, more);
     if (n < columns)
-      for (int64_t r = 0; r < rows; r += kTileRows)
-        with_rows<kTileRows>(std::min<int64_t>(kTileRows, rows - r), [&](auto count) {
-          const Left<T> part{from.at + r * a.row, a.row, a.step};
-          detail::edge<T, decltype(count)::value>(deep, part, b + k * pitch + n, pitch,
-                                                  c + r * c_row + n, c_row,
-                                                  static_cast<int>(columns - n), more);
-        });
+      detail::edge<T>(rows, deep, from, b + k * pitch + n, pitch, c + n, c_row, columns - n, more);
   }
-}
-
-// A product that is added up with another.
-template <class T>
-struct Product {
-  Left<T> a;
-  const T *b;  // [depth][columns], rows `pitch` apart
-  int64_t pitch, depth;
-};
-
-// out[r] = scale[r] * ((keep * start[r] + first[r]) * between[r] + second[r]), in whole vectors of
-// columns: what lies behind the last column up to a whole vector is read and written too.
-template <class T>
-struct Sum {
-  Product<T> first{}, second{};
-  const T *start = nullptr;  // none: zeros; may be out
-  int64_t start_row = 0;
-  T keep = 1;
-  const T *between = nullptr, *scale = nullptr;  // none: ones
-
-  // The same for the rows from `row` on.
-  Sum below(int64_t row) const {
-    Sum sum = *this;
-    sum.first.a.at += row * first.a.row;
-    if (second.depth > 0) sum.second.a.at += row * second.a.row;
-    if (start) sum.start += row * start_row;
-    if (between) sum.between += row;
-    if (scale) sum.scale += row;
-    return sum;
-  }
-};
-
-namespace detail {
-
-template <class T, int ROWS, int VECTORS>
-inline void add_product(Vec<T> (&sums)[ROWS][VECTORS], const Product<T> &p, int64_t column) {
-  const T *rows[ROWS];
-  for (int r = 0; r < ROWS; r++) rows[r] = p.a.at + r * p.a.row;
-  accumulate<T, ROWS, VECTORS>(sums, p.depth, rows, p.a.step, p.b + column, p.pitch);
-}
-
-template <class T, int ROWS, int VECTORS>
-void sum_tile(const Sum<T> &sum, int64_t column, T *out, int64_t out_row) {
-  Vec<T> sums[ROWS][VECTORS] = {};
-  if (sum.start)
-    for (int r = 0; r < ROWS; r++)
-      for (int v = 0; v < VECTORS; v++)
-        sums[r][v] = sum.keep * load<T>(sum.start + r * sum.start_row + column + v * kLanes<T>);
-  add_product<T, ROWS, VECTORS>(sums, sum.first, column);
-  if (sum.between)
-    for (int r = 0; r < ROWS; r++)
-      for (int v = 0; v < VECTORS; v++) sums[r][v] *= sum.between[r];
-  if (sum.second.depth > 0) add_product<T, ROWS, VECTORS>(sums, sum.second, column);
-  for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < VECTORS; v++) {
-      const Vec<T> total = sum.scale ? sums[r][v] * sum.scale[r] : sums[r][v];
-      store<T>(out + r * out_row + column + v * kLanes<T>, total);
-    }
-}
-
-}  // namespace detail
-
-// `narrow(row, rows, sum)` may change a block of rows' depths, and gives how many columns it needs.
-template <class T, class Narrow>
-void sum_products(int64_t rows, int64_t columns, const Sum<T> &sum, T *out, int64_t out_row,
-                  const Narrow &narrow) {
-  for (int64_t column = 0; column < columns; column += kPanel<T>)
-    for (int64_t row = 0; row < rows; row += kTileRows) {
-      const int64_t count = std::min<int64_t>(kTileRows, rows - row);
-      Sum<T> part = sum.below(row);
-      const int64_t end = std::min(narrow(row, count, part), columns);
-      const int64_t vectors = std::min<int64_t>(
-          kPanelVectors, (end - column + kLanes<T> - 1) / kLanes<T>);
-      if (vectors <= 0) continue;
-      with_rows<kPanelVectors>(vectors, [&](auto wide) {
-        with_rows<kTileRows>(count, [&](auto tall) {
-          detail::sum_tile<T, decltype(tall)::value, decltype(wide)::value>(
-              part, column, out + row * out_row, out_row);
-        });
-      });
-    }
-}
-
-template <class T>
-void sum_products(int64_t rows, int64_t columns, const Sum<T> &sum, T *out, int64_t out_row) {
-  sum_products<T>(rows, columns, sum, out, out_row,
-                  [columns](int64_t, int64_t, Sum<T> &) { return columns; });
-}
-
-// Numbers of a row in whole vectors.
-template <class T>
-constexpr int64_t whole_vectors(int64_t count) {
-  return (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
-template <class T>
-T dot(const T *a, const T *b, int64_t count) {
-  Vec<T> sums[4] = {};
-  int64_t i = 0;
-  for (; i + 4 * kLanes<T> <= count; i += 4 * kLanes<T>)
-    for (int v = 0; v < 4; v++)
-      sums[v] += load<T>(a + i + v * kLanes<T>) * load<T>(b + i + v * kLanes<T>);
-  for (; i + kLanes<T> <= count; i += kLanes<T>) sums[0] += load<T>(a + i) * load<T>(b + i);
-  T total = sum_lanes<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; i < count; i++) total += a[i] * b[i];
-  return total;
 }
 
 }  // namespace xlstmd

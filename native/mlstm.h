@@ -9,8 +9,8 @@
 
 #include <cmath>
 
-#include "gemm.h"
 #include "pool.h"
+#include "sum_products.h"
 #include "transpose.h"
 #include "vecmath.h"
 

@@ -125,10 +125,14 @@ class SLSTMBlock final : public Block {
     const int kinds = conv_.absent() ? 1 : 2;
     if constexpr (!std::is_same_v<Input, float>) {
       for (int kind = 0; kind < kinds; kind++)
-        for (int64_t i = 0; i < tokens; i++)
+        for (int64_t i = 0; i < tokens; i++) {
+          Input *to = memory[kind] + i * Rows::input_pitch(units_);
           each_vector(sources[kind] + place(i), units_, [&](VecF v, int64_t u, int count) {
-            Panels::put(memory[kind] + i * Rows::input_pitch(units_) + u, v, count);
+            Panels::put(to + u, v, count);
           });
+          // The last pair's second half has no weights, but what is no number stays none.
+          std::fill(to + units_, to + Panels::padded(units_), Input(0));
+        }
     }
     const auto input = [&](int kind, int64_t i) -> const Input * {
       if constexpr (std::is_same_v<Input, float>) {

@@ -63,6 +63,14 @@ XLSTMD_EXPORT int32_t xlstmd_gemm_f64(xlstmd_pool *pool, int64_t m, int64_t n, i
                                       const double *a, int64_t a_row, int64_t a_column,
                                       const double *b, double *c);
 
+/* y [rows, outputs] = x [rows, inputs] W^T + bias; weight [outputs, inputs], bias may be null. */
+XLSTMD_EXPORT int32_t xlstmd_linear_f32(xlstmd_pool *pool, int64_t rows, int64_t inputs,
+                                        int64_t outputs, const float *x, const float *weight,
+                                        const float *bias, float *y);
+XLSTMD_EXPORT int32_t xlstmd_linear_f64(xlstmd_pool *pool, int64_t rows, int64_t inputs,
+                                        int64_t outputs, const double *x, const double *weight,
+                                        const double *bias, double *y);
+
 /* ---- sLSTM over a sequence ---- */
 
 typedef struct {

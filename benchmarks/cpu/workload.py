@@ -26,8 +26,8 @@ LONG_NAMES: Final[dict[Precision, LongName]] = {
 
 # Largest difference from the official result in fp32, in units of that result's spread.
 TOLERANCE: Final[dict[Precision, float]] = {"fp32": 1e-5, "bf16": 4e-2, "int8": 5e-2}
-# A peer that is further away computes something else; official code in bfloat16 is at 0.07.
-PEER_TOLERANCE: Final = 0.1
+# A peer that is further away computes something else; official code in bfloat16 is at 0.09.
+PEER_TOLERANCE: Final = 0.2
 
 # In goals: whichever peer is the fastest.
 BEST: Final = "best"

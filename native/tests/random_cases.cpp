@@ -306,6 +306,11 @@ void random_backbone(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   watch.done(xlstmd_backbone_forward(pool, backbone.get(), rows, steps, outputs, x.data(),
                                      or_null(reset), or_null(valid), rows, arena.data(),
                                      slots.data(), slots.data(), y.data()));
+  // Outputs of padded steps mean nothing.
+  for (int64_t i = 0; i < rows * outputs * model.width && !valid.empty(); i++) {
+    const int64_t token = i / model.width;
+    if (!valid[token / outputs * steps + steps - outputs + token % outputs]) y[i] = 0.0f;
+  }
   watch.finite(y);
   watch.finite(arena);
 }

@@ -115,6 +115,7 @@ _CONV: Final = POINTER(ConvProblem)
 _CONV_FORWARD: Final = (_POOL, _CONV, *(_DATA,) * 6)
 _CONV_BACKWARD: Final = (_POOL, _CONV, *(_DATA,) * 9)
 _GEMM: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, c_int64, c_int64, _DATA, _DATA)
+_LINEAR: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, _DATA, _DATA, _DATA)
 
 # Name: (result, arguments). One line for each function that Python calls.
 SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
@@ -169,6 +170,8 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_map_f32": (None, (c_int32, c_int64, _DATA, _DATA)),
     "xlstmd_gemm_f32": (c_int32, _GEMM),
     "xlstmd_gemm_f64": (c_int32, _GEMM),
+    "xlstmd_linear_f32": (c_int32, _LINEAR),
+    "xlstmd_linear_f64": (c_int32, _LINEAR),
 }
 
 

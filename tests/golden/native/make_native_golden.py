@@ -1,4 +1,4 @@
-"""Writes the golden numbers of the native library's C++ driver, from the reference forms in float64.
+"""Writes the golden numbers of the native C++ driver, from the reference forms in float64.
 
 Results are stored as float32. Run it from the repository's root:
 
