@@ -73,7 +73,7 @@ def measure_start(repetitions: int) -> tuple[list[Row], list[str]]:
             ours.append(start_once(OURS, ROOT))
             peers.append(start_once(PEER, Path(folder)))
     notes = []
-    if ours[0].torch:
+    if any(start.torch for start in ours):
         notes.append("start-up: our default runtime imported torch")
     return start_rows(ours, peers, named("tirex", "load_model")), notes
 
