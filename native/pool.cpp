@@ -27,9 +27,12 @@ Scratch::~Scratch() { std::free(memory_); }
 void *Scratch::bytes(size_t count) {
   if (count > size_) {
     std::free(memory_);
-    size_ = (count + 4095) / 4096 * 4096;
-    memory_ = std::aligned_alloc(64, size_);
+    size_ = 0;
+    // No more than is asked for, so that sanitizers see what lies beyond.
+    const size_t size = (count + 63) / 64 * 64;
+    memory_ = std::aligned_alloc(64, size);
     if (memory_ == nullptr) throw std::bad_alloc();
+    size_ = size;
   }
   return memory_;
 }
@@ -39,10 +42,17 @@ void *Scratch::bytes(size_t count) {
 xlstmd_pool::xlstmd_pool(int threads) : shares_(threads < 1 ? 1 : threads) {
   const int count = static_cast<int>(shares_.size());
   for (int i = 0; i < count; i++) scratch_.push_back(std::make_unique<xlstmd::Scratch>());
-  for (int i = 1; i < count; i++) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int i = 1; i < count; i++) workers_.emplace_back([this, i] { work(i); });
+  } catch (...) {
+    dismiss();
+    throw;
+  }
 }
 
-xlstmd_pool::~xlstmd_pool() {
+xlstmd_pool::~xlstmd_pool() { dismiss(); }
+
+void xlstmd_pool::dismiss() {
   stop_.store(true);
   {
     std::lock_guard<std::mutex> lock(sleep_);

@@ -78,6 +78,7 @@ struct xlstmd_pool {
   using Body = void (*)(const void *, int64_t, int);
   void share(int64_t tasks, Body body, const void *task);
   void work(int thread);
+  void dismiss();
   void take_tasks(int thread);
 
   std::vector<std::unique_ptr<xlstmd::Scratch>> scratch_;

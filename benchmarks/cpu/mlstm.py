@@ -11,6 +11,7 @@ from benchmarks.cpu.workload import BEST, Candidate, Cost, Plan, Precision, Work
 from benchmarks.harness import BenchmarkError
 from xlstmd.ops import mlstm as mlstm_op
 from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.mlstm.stepper import MLSTMStepper
 from xlstmd.ops.selection import Problem, select
 from xlstmd.ops.state import MLSTMState
 
@@ -155,18 +156,18 @@ def ours_step(
     inputs: Inputs, precision: Precision
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """Gives our side, going on from step to step, and from an empty memory."""
-    operation = _operation(precision)
-    batch = len(inputs[0])
+    if precision != "fp32":
+        raise BenchmarkError("the operation has one precision")
+    sizes = (len(inputs[0]), HEADS, STEP_KEY, STEP_VALUE)
 
-    def empty() -> list[MLSTMState]:
-        sizes = (batch, HEADS, STEP_KEY, STEP_VALUE)
-        return [MLSTMState.zeros(*sizes, stabilizer_start=0.0) for _ in range(LAYERS)]
+    def empty() -> list[MLSTMStepper]:
+        states = [MLSTMState.zeros(*sizes, stabilizer_start=0.0) for _ in range(LAYERS)]
+        return [MLSTMStepper(state, OPTIONS) for state in states]
 
-    def advance(states: list[MLSTMState]) -> Tensor:
-        for layer, state in enumerate(states):
-            h, states[layer] = operation.step(*inputs, state, OPTIONS)
-        out: Tensor = h
-        return out
+    def advance(steppers: list[MLSTMStepper]) -> Tensor:
+        for stepper in steppers:
+            h = stepper.step(*inputs)
+        return h
 
     kept = empty()
     return lambda: advance(kept), lambda: _some_steps(advance, empty())

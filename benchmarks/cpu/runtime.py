@@ -11,7 +11,7 @@ from benchmarks.cpu.workload import LONG_NAMES, Precision, Weights
 from benchmarks.harness import BenchmarkError
 from xlstmd.nn.backbone import Backbone
 from xlstmd.nn.config import BackboneConfig
-from xlstmd.nn.native_backbone import NativeBackbone
+from xlstmd.nn.native_backbone import NativeBackbone, NativeStepper
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_linear import PackedLinear
 
@@ -51,11 +51,14 @@ class NativeRunner:
     def reset(self, rows: int) -> None:
         """Empties the memory of so many rows."""
         self._arena = self._backbone.init_state(rows)
-        self._slots = np.arange(rows, dtype=np.int64)
+        self._stepper = NativeStepper(self._backbone, self._arena, rows)
+        self._stepper.source[:] = self._stepper.target[:] = np.arange(rows)
 
     def step(self, x: Floats) -> Floats:
         """Runs one step [B, D]."""
-        return self._backbone.step(x, self._arena, self._slots, self._slots)
+        self._stepper.x[:] = x
+        self._stepper.step(len(x))
+        return self._stepper.y
 
     def prefill(self, x: Floats) -> Floats:
         """Runs a sequence [B, T, D] from the rows' states."""

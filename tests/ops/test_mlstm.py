@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from tests.ops.cases import draw_case, forms, gradients, run
+from xlstmd.errors import ShapeError
 from xlstmd.ops.mlstm import reference
 from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.mlstm.stepper import MLSTMStepper
+from xlstmd.ops.native import load_native
+from xlstmd.ops.state import MLSTMState
 
 MLSTM = forms(ops=("mlstm",))
 
@@ -106,3 +110,21 @@ def test_denominator_is_never_zero(dtype):
 
 def test_default_options_are_ours():
     assert MLSTMOptions() == MLSTMOptions(eps=0.0, stabilizer_start=-1e30, gate_soft_cap=None)
+
+
+@pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
+def test_steps_in_place_equal_the_steps():
+    generator = torch.Generator().manual_seed(0)
+    B, H, K, V = 3, 2, 5, 7
+    options = MLSTMOptions(eps=1e-6, stabilizer_start=0.0)
+    state = MLSTMState.zeros(B, H, K, V, stabilizer_start=0.0)
+    stepper = MLSTMStepper(MLSTMState(*(part.clone() for part in state)), options)
+    for _ in range(6):
+        inputs = [torch.randn(B, H, width, generator=generator) for width in (K, K, V)]
+        inputs += [torch.randn(B, H, generator=generator) for _ in range(2)]
+        expected, state = reference.step(*inputs, state, options)
+        torch.testing.assert_close(stepper.step(*inputs), expected, rtol=1e-5, atol=1e-5)
+        for ours, theirs in zip(stepper.state, state, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ShapeError, match="input 2"):
+        stepper.step(*inputs[:2], inputs[0], *inputs[3:])

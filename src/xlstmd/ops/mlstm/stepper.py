@@ -1,0 +1,85 @@
+"""Steps of one matrix memory in place: the native step with next to nothing around it.
+
+`step` of the forms gives a new state, as a value; where a memory is large and nobody looks back,
+that writes it to new addresses for nothing.
+"""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from xlstmd.errors import BackendUnavailable, ShapeError
+from xlstmd.ops import native_tensor as native
+from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.native import load_native
+from xlstmd.ops.native_handle import check
+from xlstmd.ops.native_pool import pool
+from xlstmd.ops.native_signatures import MLSTMProblem
+from xlstmd.ops.state import MLSTMState
+
+
+class MLSTMStepper:
+    """One memory [B, H, K, V] that is moved forward where it lies; no gradients."""
+
+    def __init__(self, state: MLSTMState, options: MLSTMOptions) -> None:
+        """Takes over a state.
+
+        Args:
+          state: float32, dense, on the CPU; changed by every step.
+          options: what function is computed.
+
+        Raises:
+          BackendUnavailable: there is no native library.
+          ShapeError: the state is another one.
+        """
+        library = load_native()
+        if library.library is None:
+            raise BackendUnavailable("needs the native library", {"native": library.reason})
+        for name, part in state._asdict().items():
+            if part.dtype != torch.float32 or not part.is_contiguous() or part.is_cuda:
+                raise ShapeError(name, "dense float32 on the CPU", f"{part.dtype}, {part.device}")
+        self.state = state
+        B, H, K, V = state.matrix_memory.shape
+        self._shapes = ((B, H, K), (B, H, K), (B, H, V), (B, H), (B, H))
+        self._h = torch.empty(B, H, V)
+        self._problem = MLSTMProblem(
+            rows=B,
+            heads=H,
+            steps=1,
+            qk_width=K,
+            value_width=V,
+            eps=options.eps,
+            stabilizer_start=options.stabilizer_start,
+            cap=options.gate_soft_cap or 0.0,
+        )
+        self._inputs = (ctypes.c_void_p * len(self._shapes))()
+        where = native.addresses(state)
+        self._head = (pool(torch.get_num_threads()), ctypes.byref(self._problem), self._inputs)
+        self._tail = (where, self._h.data_ptr(), where, None)
+        self._forward = library.library.xlstmd_mlstm_forward_f32
+
+    def step(self, q: Tensor, k: Tensor, v: Tensor, i_preact: Tensor, f_preact: Tensor) -> Tensor:
+        """Moves the memory forward by one step.
+
+        Args:
+          q, k: [B, H, K]; q is not yet scaled.
+          v: [B, H, V].
+          i_preact, f_preact: [B, H].
+
+        Returns:
+          The output [B, H, V], overwritten by the next step.
+
+        Raises:
+          ShapeError: an input is of another shape or dtype, or not dense.
+        """
+        inputs = (q, k, v, i_preact, f_preact)
+        for place, (x, shape) in enumerate(zip(inputs, self._shapes, strict=True)):
+            if x.shape != shape or x.dtype != torch.float32 or not x.is_contiguous():
+                got = f"{list(x.shape)}, {x.dtype}"
+                raise ShapeError(f"input {place}", f"dense float32 {list(shape)}", got)
+            self._inputs[place] = x.data_ptr()
+        status = self._forward(*self._head, *self._tail)
+        if status:
+            check(status)
+        return self._h
