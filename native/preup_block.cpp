@@ -16,6 +16,9 @@ class SmallBlocks {
       for (int64_t i = 0; i < block; i++)
         weights_[static_cast<size_t>(i * width + unit)] =
             weights[(unit / block * block + i) * block + unit % block];
+    for (int64_t i = 0; i < block; i++)
+      for (int64_t lane = 0; lane < kLanes<float>; lane++)
+        sources_.push_back(static_cast<int32_t>(lane / block * block + i));
   }
 
   void row(const float *x, float *to) const {
@@ -34,8 +37,7 @@ class SmallBlocks {
       VecF sum{};
       for (int64_t i = 0; i < block_; i++) {
         VecI from;
-        for (int lane = 0; lane < kLanes<float>; lane++)
-          from[lane] = static_cast<int32_t>(lane / block_ * block_ + i);
+        std::memcpy(&from, &sources_[static_cast<size_t>(i * kLanes<float>)], sizeof from);
         const float *weight = &weights_[static_cast<size_t>(i * width_ + unit)];
         sum += load_some<float>(weight, count) * __builtin_shuffle(v, from);
       }
@@ -45,6 +47,7 @@ class SmallBlocks {
 
   int64_t width_, block_;
   std::vector<float> weights_;
+  std::vector<int32_t> sources_;  // the lane that each lane's i-th input comes from
 };
 
 class PreUpBlock final : public Block {

@@ -63,10 +63,14 @@ void forward(xlstmd_pool &pool, const Sequence<T> &q, const T *preacts, const T 
              Memory<const T> start, T *out, Memory<T> end, T *saved) {
   const auto &p = q.p;
   using Rows = SLSTMRows<T, GatePanels<T>>;
-  const GatePanels<T> panels(p.heads, p.units, p.units,
-                             [&](int64_t h, int64_t k, int64_t g) {
-                               return recurrent + ((h * p.units + k) * kGates + g) * p.units;
-                             });
+  const GatePanels<T> panels(
+      p.units, p.units,
+      static_cast<T *>(pool.shared(GatePanels<T>::bytes(p.heads, p.units, p.units))));
+  pool.run(p.heads, [&](int64_t head, int) {
+    panels.fill(head, [&](int64_t h, int64_t k, int64_t g) {
+      return recurrent + ((h * p.units + k) * kGates + g) * p.units;
+    });
+  });
   pool.reserve(Rows::bytes(rows_per_task(p.rows, p.heads, pool.threads()), p.units));
   q.each_block(pool, [&](int64_t head, int64_t first, int64_t rows, int thread) {
     Pieces memory(pool.scratch(thread, Rows::bytes(rows, p.units)));

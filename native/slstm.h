@@ -26,23 +26,36 @@ class GatePanels {
  public:
   using Input = T;
 
-  GatePanels() = default;
   // `weights(head, input, gate)` gives the address of the weights to all units.
   template <class Weights>
   GatePanels(int64_t heads, int64_t inputs, int64_t units, const Weights &weights)
-      : inputs_(inputs), blocks_((units + kLanes<T> - 1) / kLanes<T>) {
-    panels_ = Aligned(static_cast<size_t>(heads * head_size()) * sizeof(T));
-    for (int64_t h = 0; h < heads; h++)
-      for (int64_t k = 0; k < inputs; k++)
-        for (int g = 0; g < kGates; g++) {
-          const T *from = weights(h, k, g);
-          for (int64_t u = 0; u < units; u += kLanes<T>) {
-            const int lanes = static_cast<int>(std::min<int64_t>(kLanes<T>, units - u));
-            store<T>(panels_.template as<T>() + h * head_size() +
-                         ((u / kLanes<T> * inputs + k) * kGates + g) * kLanes<T>,
-                     load_some<T>(from + u, lanes));
-          }
+      : GatePanels(inputs, units) {
+    own_ = Aligned(bytes(heads, inputs, units));
+    panels_ = own_.as<T>();
+    for (int64_t h = 0; h < heads; h++) fill(h, weights);
+  }
+
+  // In memory of somebody else, of `bytes`; each head is to be filled.
+  GatePanels(int64_t inputs, int64_t units, T *memory) : GatePanels(inputs, units) {
+    panels_ = memory;
+  }
+
+  static size_t bytes(int64_t heads, int64_t inputs, int64_t units) {
+    return static_cast<size_t>(heads * GatePanels(inputs, units).head_size()) * sizeof(T);
+  }
+
+  template <class Weights>
+  void fill(int64_t head, const Weights &weights) const {
+    for (int64_t k = 0; k < inputs_; k++)
+      for (int g = 0; g < kGates; g++) {
+        const T *from = weights(head, k, g);
+        for (int64_t u = 0; u < units_; u += kLanes<T>) {
+          const int lanes = static_cast<int>(std::min<int64_t>(kLanes<T>, units_ - u));
+          store<T>(panels_ + head * head_size() +
+                       ((u / kLanes<T> * inputs_ + k) * kGates + g) * kLanes<T>,
+                   load_some<T>(from + u, lanes));
         }
+      }
   }
 
   static int64_t padded(int64_t inputs) { return inputs; }
@@ -52,16 +65,19 @@ class GatePanels {
   template <int COUNT, int ROWS>
   void add(Vec<T> (&sums)[ROWS][kGates], int64_t head, int64_t block, const Input *const (&x)[ROWS],
            int first = 0) const {
-    const T *from = panels_.template as<T>() + head * head_size() +
+    const T *from = panels_ + head * head_size() +
                     block * inputs_ * kGates * kLanes<T> + first * kLanes<T>;
     accumulate<T, ROWS, COUNT>(sums, inputs_, x, 1, from, kGates * kLanes<T>, first);
   }
 
  private:
+  GatePanels(int64_t inputs, int64_t units)
+      : inputs_(inputs), units_(units), blocks_((units + kLanes<T> - 1) / kLanes<T>) {}
   int64_t head_size() const { return blocks_ * inputs_ * kGates * kLanes<T>; }
 
-  int64_t inputs_ = 0, blocks_ = 0;
-  Aligned panels_;
+  int64_t inputs_, units_, blocks_;
+  Aligned own_;
+  T *panels_ = nullptr;
 };
 
 // The same in bfloat16: pairs of inputs, as the dot product of the CPU takes them.
