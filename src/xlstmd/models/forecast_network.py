@@ -9,6 +9,7 @@ from torch.nn import functional
 from xlstmd.models.config import ForecasterConfig
 from xlstmd.models.network_config import MapActivation, NetworkConfig
 from xlstmd.nn.backbone import Backbone
+from xlstmd.nn.linear import Linear
 from xlstmd.nn.mlstm import MLSTMLayer
 from xlstmd.nn.slstm import SLSTMLayer
 from xlstmd.nn.state import BackboneState
@@ -28,9 +29,9 @@ class TwoLayerMap(nn.Module):
     ) -> None:
         """Builds the three maps."""
         super().__init__()
-        self.up = nn.Linear(width_in, hidden)
-        self.down = nn.Linear(hidden, width_out)
-        self.skip = nn.Linear(width_in, width_out, bias=has_skip_bias)
+        self.up = Linear(width_in, hidden)
+        self.down = Linear(hidden, width_out)
+        self.skip = Linear(width_in, width_out, bias=has_skip_bias)
         self._activation = functional.silu if activation == "silu" else functional.relu
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from xlstmd.nn import initializers
 from xlstmd.nn.config import FeedForwardConfig
+from xlstmd.nn.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -14,9 +15,9 @@ class FeedForward(nn.Module):
         """Builds the three maps, without biases."""
         super().__init__()
         hidden = config.hidden_width(width)
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate = Linear(width, hidden, bias=False)
+        self.up = Linear(width, hidden, bias=False)
+        self.down = Linear(hidden, width, bias=False)
         self._activation = functional.silu if config.activation == "silu" else functional.gelu
         initializers.small(self.gate.weight, width)
         initializers.small(self.up.weight, width)

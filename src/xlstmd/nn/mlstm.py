@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xlstmd.nn import initializers
 from xlstmd.nn.config import MLSTMBlockConfig
+from xlstmd.nn.linear import Linear
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
 from xlstmd.ops import mlstm as mlstm_op
@@ -26,14 +27,14 @@ class MLSTMLayer(nn.Module):
         super().__init__()
         width, heads = config.width, config.num_heads
         self.config = config
-        self.query = nn.Linear(width, heads * config.qk_width, bias=False)
-        self.key = nn.Linear(width, heads * config.qk_width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output_gate = nn.Linear(width, width, bias=False)
-        self.input_gate = nn.Linear(width, heads)
-        self.forget_gate = nn.Linear(width, heads)
+        self.query = Linear(width, heads * config.qk_width, bias=False)
+        self.key = Linear(width, heads * config.qk_width, bias=False)
+        self.value = Linear(width, width, bias=False)
+        self.output_gate = Linear(width, width, bias=False)
+        self.input_gate = Linear(width, heads)
+        self.forget_gate = Linear(width, heads)
         self.head_norm = HeadNorm(heads, config.value_width, config.norm_eps)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = Linear(width, width, bias=False)
         self.operation = select("mlstm", mlstm_op.IMPLEMENTATIONS, Problem())
         self.options = MLSTMOptions(
             eps=config.eps,

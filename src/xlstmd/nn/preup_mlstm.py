@@ -8,6 +8,7 @@ from xlstmd.nn import initializers
 from xlstmd.nn.config import PreUpMLSTMBlockConfig
 from xlstmd.nn.conv import CausalConv
 from xlstmd.nn.headwise import Headwise
+from xlstmd.nn.linear import Linear
 from xlstmd.nn.mlstm import mlstm
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
@@ -31,17 +32,17 @@ class PreUpMLSTMLayer(nn.Module):
         width, inner, heads = config.width, config.inner_width, config.num_heads
         block = config.projection_block
         self.config = config
-        self.up = nn.Linear(width, inner, bias=False)
-        self.gate = nn.Linear(width, inner, bias=False)
+        self.up = Linear(width, inner, bias=False)
+        self.gate = Linear(width, inner, bias=False)
         self.conv = CausalConv(inner, config.conv_window)
         self.query = Headwise(inner // block, block, block, width)
         self.key = Headwise(inner // block, block, block, width)
         self.value = Headwise(inner // block, block, block, width)
-        self.input_gate = nn.Linear(3 * inner, heads)
-        self.forget_gate = nn.Linear(3 * inner, heads)
+        self.input_gate = Linear(3 * inner, heads)
+        self.forget_gate = Linear(3 * inner, heads)
         self.head_norm = HeadNorm(heads, config.head_width, config.norm_eps)
         self.skip = nn.Parameter(torch.ones(inner))
-        self.down = nn.Linear(inner, width, bias=False)
+        self.down = Linear(inner, width, bias=False)
         self.operation = select("mlstm", mlstm_op.IMPLEMENTATIONS, Problem())
         self.options = MLSTMOptions(eps=config.eps, stabilizer_start=config.stabilizer_start)
         initializers.small(self.up.weight, width)

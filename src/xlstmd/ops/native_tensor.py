@@ -55,8 +55,16 @@ def run(name: str, dtype: torch.dtype, problem: ctypes.Structure, *arguments: ob
     Raises:
       MemoryError: no memory for the function's scratch; nothing was written then.
     """
-    threads = pool(torch.get_num_threads())
-    if _function(name, dtype)(threads, ctypes.byref(problem), *arguments) != 0:
+    run_plain(name, dtype, ctypes.byref(problem), *arguments)
+
+
+def run_plain(name: str, dtype: torch.dtype, *arguments: object) -> None:
+    """Calls a function whose problem is said by its arguments; see `run`.
+
+    Raises:
+      MemoryError: no memory for the function's scratch; nothing was written then.
+    """
+    if _function(name, dtype)(pool(torch.get_num_threads()), *arguments) != 0:
         raise MemoryError(f"{name}: no memory")
 
 
