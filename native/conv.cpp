@@ -23,7 +23,7 @@ int32_t forward(xlstmd_pool *pool, const Problem &p, const T *x, const T *weight
     transpose<T>(p.units, p.window, weight, p.window, taps, p.units);
     const ConvWeights<T> weights{taps, bias, p.window, p.units};
     const size_t bytes = Window<const T>::bytes(p.window);
-    for (int thread = 0; thread < pool->threads(); thread++) pool->scratch(thread, bytes);
+    pool->reserve(bytes);
     pool->run(p.rows, [&](int64_t row, int thread) {
       const int64_t size = p.steps * p.units, kept = (p.window - 1) * p.units;
       conv_row<T>(pool->scratch(thread, bytes), weights, p.steps, x + row * size, p.units,
@@ -98,7 +98,7 @@ int32_t backward(xlstmd_pool *pool, const Problem &p, const T *x, const T *weigh
     T *taps = memory.take<T>(size), *d_taps = memory.take<T>(size);
     transpose<T>(p.units, p.window, weight, p.window, taps, p.units);
     const size_t bytes = Backward<T>::bytes(p.window);
-    for (int thread = 0; thread < pool->threads(); thread++) pool->scratch(thread, bytes);
+    pool->reserve(bytes);
     constexpr int64_t kUnits = 64;
     pool->run((p.units + kUnits - 1) / kUnits, [&](int64_t block, int thread) {
       const int64_t first = block * kUnits;

@@ -25,7 +25,7 @@ struct Linear {
     const int64_t wanted = (2 * pool.threads() + panels - 1) / std::max<int64_t>(panels, 1);
     const int64_t most = (rows + kRows - 1) / kRows;
     const int64_t blocks = pool.threads() == 1 ? 1 : std::max<int64_t>(std::min(wanted, most), 1);
-    for (int thread = 0; thread < pool.threads(); thread++) pool.scratch(thread, bytes());
+    pool.reserve(bytes());
     pool.run(panels * blocks, [&](int64_t task, int thread) {
       const int64_t block = task % blocks, first = block * rows / blocks;
       panel(static_cast<T *>(pool.scratch(thread, bytes())), task / blocks * kPanel<T>, first,

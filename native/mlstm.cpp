@@ -56,7 +56,7 @@ int32_t forward(xlstmd_pool *pool, const Problem &p, const T *const *inputs, con
     const auto lock = pool->enter();
     const MLSTMHead<T> head(p.qk_width, p.value_width, rules<T>(p));
     const size_t bytes = head.bytes(p.qk_width, p.value_width);
-    for (int thread = 0; thread < pool->threads(); thread++) pool->scratch(thread, bytes);
+    pool->reserve(bytes);
     pool->run(p.rows * p.heads, [&](int64_t index, int thread) {
       head.run(pool->scratch(thread, bytes), inputs_of(p, inputs, index),
                memory_of(p, start, index), memory_of(p, end, index),
@@ -74,7 +74,7 @@ int32_t backward(xlstmd_pool *pool, const Problem &p, const T *const *inputs,
     const auto lock = pool->enter();
     using Head = MLSTMHeadBackward<T>;
     const size_t bytes = Head::bytes(p.qk_width, p.value_width, p.steps);
-    for (int thread = 0; thread < pool->threads(); thread++) pool->scratch(thread, bytes);
+    pool->reserve(bytes);
     pool->run(p.rows * p.heads, [&](int64_t index, int thread) {
       const MLSTMSlopes<T> slopes{steps_of(p, d_inputs[0], index, p.qk_width),
                                   steps_of(p, d_inputs[1], index, p.qk_width),

@@ -70,6 +70,7 @@ struct Native<float> {
   static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f32;
   static constexpr auto conv_forward = xlstmd_conv_forward_f32;
   static constexpr auto conv_backward = xlstmd_conv_backward_f32;
+  static constexpr auto linear = xlstmd_linear_f32;
 };
 template <>
 struct Native<double> {
@@ -81,6 +82,7 @@ struct Native<double> {
   static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f64;
   static constexpr auto conv_forward = xlstmd_conv_forward_f64;
   static constexpr auto conv_backward = xlstmd_conv_backward_f64;
+  static constexpr auto linear = xlstmd_linear_f64;
 };
 
 using Check = void (*)(Checks &, xlstmd_pool *, const Case &);

@@ -42,12 +42,24 @@ void check_gemm_of(Checks &checks, const Case &c, const Product &product) {
   const auto a = c.numbers<T>("a"), b = c.numbers<T>("b"), want = c.numbers<T>("c");
   const auto a_columns = transposed(a, m, k);
   auto got = unwritten<T>(want.size());
-  const std::string name = "gemm " + c.name() + (sizeof(T) == 4 ? " f32" : " f64");
+  const std::string name = "gemm " + c.name() + kKind<T>;
   checks.status(name, product(m, n, k, a.data(), k, 1, b.data(), got.data()));
   checks.near(name, got, want, kTolerance<T> * static_cast<double>(k));
   got = unwritten<T>(want.size());
   checks.status(name, product(m, n, k, a_columns.data(), 1, m, b.data(), got.data()));
   checks.near(name + " by columns", got, want, kTolerance<T> * static_cast<double>(k));
+}
+
+template <class T>
+void check_linear(Checks &checks, xlstmd_pool *pool, const Case &c) {
+  const int64_t outputs = c.shape("weights")[0], inputs = c.shape("weights")[1];
+  const auto weights = c.numbers<T>("weights"), x = c.numbers<T>("x"), want = c.numbers<T>("y");
+  const auto bias = c.numbers<T>("bias");
+  auto got = unwritten<T>(want.size());
+  const std::string name = "linear " + c.name() + kKind<T>;
+  checks.status(name, Native<T>::linear(pool, c.shape("x")[0], inputs, outputs, x.data(),
+                                        weights.data(), bias.data(), got.data()));
+  checks.near(name, got, want, kTolerance<T> * static_cast<double>(inputs));
 }
 
 }  // namespace
@@ -90,6 +102,8 @@ void check_matrix(Checks &checks, xlstmd_pool *pool, const Case &c) {
     checks.near(name + " without bias", plain, got, 1e-6);
     xlstmd_matrix_destroy(matrix);
   }
+  check_linear<float>(checks, pool, c);
+  check_linear<double>(checks, pool, c);
 }
 
 void check_gemm(Checks &checks, xlstmd_pool *pool, const Case &c) {

@@ -107,6 +107,45 @@ void random_gemm(const Watch &watch, Draw &draw, const Product &product) {
 }
 
 template <class T>
+void random_linear(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const int64_t rows = draw.between(0, 200), inputs = draw.between(1, 90);
+  const int64_t outputs = draw.between(1, 150);
+  const auto x = draw.numbers<T>(rows * inputs), weight = draw.numbers<T>(outputs * inputs);
+  const auto bias = draw.numbers<T>(outputs);
+  auto y = unwritten<T>(static_cast<size_t>(rows * outputs));
+  watch.done(Native<T>::linear(pool, rows, inputs, outputs, x.data(), weight.data(),
+                               draw.between(0, 1) ? bias.data() : nullptr, y.data()));
+  watch.finite(y);
+}
+
+// A series with gaps and jumps, taken in piece by piece.
+void random_scale(const Watch &watch, Draw &draw, xlstmd_pool *) {
+  xlstmd_scale scale{0.0, 0.0, 0.0, 0.0, 0.0, 0, 0};
+  const int64_t context = draw.between(1, 300);
+  std::vector<double> points;
+  int64_t seen = 0;
+  for (int64_t pieces = draw.between(1, 6); pieces > 0; pieces--) {
+    for (double point : draw.numbers<double>(draw.between(1, 200), draw.between(0, 1) ? 1.0 : 1e4))
+      points.push_back(draw.between(0, 9) ? point : NAN);
+    int64_t dropped = -1;
+    int32_t renewed = -1;
+    watch.done(xlstmd_scale_advance(&scale, points.data(), static_cast<int64_t>(points.size()),
+                                    seen, context, &dropped, &renewed));
+    watch.finite(std::vector<double>{scale.mean, scale.deviation, scale.sum, scale.squares});
+    const bool possible = dropped >= 0 && dropped <= static_cast<int64_t>(points.size());
+    watch.checks.report(watch.name + ", dropped", possible && renewed >= 0 ? 0.0 : 1.0, 0.0);
+    if (!possible) return;
+    points.erase(points.begin(), points.begin() + dropped);
+    seen = static_cast<int64_t>(points.size());
+  }
+}
+
+void random_measures(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  watch.finite(std::vector<double>{xlstmd_measure_fma(pool, 1e-5),
+                                   xlstmd_measure_read(pool, draw.between(1, 10000), 1e-5)});
+}
+
+template <class T>
 void random_slstm(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   using F = Native<T>;
   const int64_t rows = draw.between(0, 9), steps = draw.between(0, 9), heads = draw.between(1, 3);
@@ -352,6 +391,10 @@ constexpr Kernel kKernels[] = {
        random_gemm<double>(watch, draw,
                            [pool](auto... rest) { return xlstmd_gemm_f64(pool, rest...); });
      }},
+    {"linear f32", random_linear<float>},
+    {"linear f64", random_linear<double>},
+    {"scale", random_scale},
+    {"measures", random_measures},
     {"slstm f32", random_slstm<float>},
     {"slstm f64", random_slstm<double>},
     {"mlstm f32", random_mlstm<float>},

@@ -113,9 +113,9 @@ def test_no_page_names_a_place_of_one_machine(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_named_make_targets_exist(page):
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
-    asked = re.findall(r"`make ([a-z-]+)", read(page))
-    asked += re.findall(r"^make ([a-z-]+)", "\n".join(blocks(page, "sh")), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.MULTILINE))
+    asked = re.findall(r"`make ([a-z0-9-]+)", read(page))
+    asked += re.findall(r"^make ([a-z0-9-]+)", "\n".join(blocks(page, "sh")), re.MULTILINE)
     assert set(asked) <= targets
 
 

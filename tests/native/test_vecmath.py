@@ -10,8 +10,7 @@ LEVELS = every_level()
 SMALLEST_NORMAL = 2.0**-126
 SMALLEST = 2.0**-149
 
-# Place in `xlstmd_function`, the exact function, and the bound of the error in units of the last
-# place; for the last three, products of the others, relative to the result.
+# Place in `xlstmd_function`, the exact function, and the largest error in units of the last place.
 EXACT = {
     "exp": (0, np.exp, 1.5),
     "log": (1, np.log, 2.5),
