@@ -1,11 +1,15 @@
 """Where the daemon's settings come from."""
 
 import stat
+from typing import get_args
 
 import pytest
 
-from xlstmd.cli import serve
+from xlstmd.cli import options, serve
 from xlstmd.errors import CheckpointError, ConfigError
+from xlstmd.models import runtime
+from xlstmd.ops.native_handle import Precision
+from xlstmd.server import settings as settings_module
 
 
 @pytest.fixture
@@ -69,3 +73,8 @@ def test_a_model_that_is_not_there_is_4(cli, served, monkeypatch):
     monkeypatch.setattr(serve, "load_forecaster", fail)
     ended = cli("serve", "--model", "none")
     assert (ended.code, ended.err) == (4, "xlstmd: model: expected small, got none\n")
+
+
+def test_names_of_runtimes_and_precisions_are_those_of_the_models():
+    assert options.PRECISIONS == settings_module.PRECISIONS == get_args(Precision)
+    assert tuple(entry.name for entry in runtime._RUNTIMES) == settings_module.RUNTIMES

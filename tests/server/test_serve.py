@@ -187,6 +187,8 @@ def test_settings_come_from_file_variables_and_flags(tmp_path):
         ({"max_series": "many"}, "max_series: expected a whole number"),
         ({"max_series": 0}, "max_series: expected more than 0"),
         ({"log_level": "loud"}, "log_level: expected one of"),
+        ({"precision": "float8"}, "precision: expected one of"),
+        ({"runtime": "tpu"}, "runtime: expected one of native, torch"),
         ({"port": 70_000}, "port: expected 0 to 65535"),
     ],
 )

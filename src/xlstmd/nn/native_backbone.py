@@ -151,6 +151,8 @@ class NativeBackbone:
         Raises:
           ShapeError: arrays do not fit each other.
         """
+        if len(state) != len(x):
+            raise ShapeError("state", f"[{len(x)}, {self.state_size}]", f"{list(state.shape)}")
         after = np.array(state, dtype=np.float32, order="C")
         slots = np.arange(len(x), dtype=np.int64)
         return self.run(x, after, slots, slots, valid, reset, outputs), after
@@ -244,8 +246,8 @@ class NativeStepper:
         self.y = np.zeros_like(self.x)
         self.source = np.zeros(rows, dtype=np.int64)
         self.target = np.zeros(rows, dtype=np.int64)
-        # Addresses must not outlive what they point to.
-        self._kept = (backbone, arena)
+        # Addresses must not outlive what they point to, whatever becomes of the attributes.
+        self._kept = (backbone, arena, self.x, self.y, self.source, self.target)
         head = (pool(backbone.threads), backbone.handle)
         tail = (
             self.x.ctypes.data,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from xlstmd.errors import ShapeError
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_pool import pool
 
@@ -27,9 +28,29 @@ def addresses(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]
     return (ctypes.c_void_p * len(tensors))(*map(address, tensors))
 
 
-def mask(steps: Tensor | None) -> Tensor | None:
-    """Gives a mask with a byte for each step."""
-    return None if steps is None else steps.contiguous()
+def mask(name: str, steps: Tensor | None, rows: int, length: int) -> Tensor | None:
+    """Gives a mask [rows, length] with a byte for each step.
+
+    Raises:
+      ShapeError: it is another one, or no mask.
+    """
+    if steps is None:
+        return None
+    expect(name, steps, (rows, length))
+    if steps.dtype != torch.bool:
+        raise ShapeError(name, "booleans", str(steps.dtype))
+    return steps.contiguous()
+
+
+def expect(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    """Refuses a tensor that the library would read beyond its end.
+
+    Raises:
+      ShapeError: it has another shape, or lies elsewhere than on the CPU.
+    """
+    if tensor.shape != torch.Size(shape) or tensor.device.type != "cpu":
+        got = f"{list(tensor.shape)} on {tensor.device.type}"
+        raise ShapeError(name, f"{list(shape)} on cpu", got)
 
 
 def wants_gradient(tensors: Iterable[Tensor | None]) -> bool:

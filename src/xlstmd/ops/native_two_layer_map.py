@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from xlstmd.errors import ShapeError
 from xlstmd.ops.native_handle import (
     Floats,
     Precision,
@@ -65,7 +66,13 @@ class TwoLayerMap:
         self._run = library.xlstmd_two_layer_map_run
 
     def __call__(self, x: Floats) -> Floats:
-        """Maps [..., inputs] to [..., outputs]."""
+        """Maps [..., inputs] to [..., outputs].
+
+        Raises:
+          ShapeError: the last axis is another one.
+        """
+        if x.shape[-1] != self.inputs:
+            raise ShapeError("x", f"[..., {self.inputs}]", f"{list(x.shape)}")
         x = dense(x)
         y = np.empty((*x.shape[:-1], self.outputs), dtype=np.float32)
         rows = x.size // self.inputs

@@ -23,6 +23,10 @@ FOREIGN_VARIABLES: Final = frozenset(
 # Where the defaults of the engine's bounds come from.
 ENGINE: Final = EngineSettings()
 
+# Names of `xlstmd.models.runtime`, which a server does not know.
+RUNTIMES: Final = ("native", "torch")
+PRECISIONS: Final = ("float32", "bfloat16", "int8")
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -99,10 +103,14 @@ class Settings:
                 raise ConfigError(f"{field.name}: expected more than 0, got {value}")
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: expected 0 to 65535, got {self.port}")
-        if self.log_level not in LOG_LEVELS:
-            raise ConfigError(
-                f"log_level: expected one of {', '.join(LOG_LEVELS)}, got {self.log_level}"
-            )
+        for name, known in (
+            ("log_level", LOG_LEVELS),
+            ("precision", PRECISIONS),
+            ("runtime", ("", *RUNTIMES)),
+        ):
+            if getattr(self, name) not in known:
+                named = ", ".join(filter(None, known))
+                raise ConfigError(f"{name}: expected one of {named}, got {getattr(self, name)}")
         if not is_loopback(self.host):
             raise ConfigError(
                 "host: expected a loopback address such as 127.0.0.1, because this daemon has no "

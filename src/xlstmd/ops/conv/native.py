@@ -35,12 +35,18 @@ def sequence(
     valid: StepMask | None = None,
 ) -> tuple[Hidden, ConvState]:
     """Filters a sequence; arguments and result as in the reference."""
-    if x.shape[1] == 0:
+    B, T, D = x.shape
+    window = weight.shape[-1]
+    native.expect("weight", weight, (D, window))
+    native.expect("window", state.window, (B, window - 1, D))
+    if bias is not None:
+        native.expect("bias", bias, (D,))
+    if T == 0:
         return torch.zeros_like(x), state
     dtype = state.window.dtype
     x, weight, start = native.dense((x, weight, state.window), dtype)
     bias = None if bias is None else bias.to(dtype).contiguous()
-    masks = native.mask(reset), native.mask(valid)
+    masks = native.mask("reset", reset, B, T), native.mask("valid", valid, B, T)
     if native.wants_gradient((x, weight, bias, start)):
         y, end = _Sequence.apply(*masks, x, weight, bias, start)  # type: ignore[no-untyped-call]
     else:

@@ -19,6 +19,9 @@ def sequence(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     # A module may have been moved to another device or dtype after its form was chosen.
     if weight.dtype not in _DTYPES or x.dtype != weight.dtype or x.device.type != "cpu":
         return reference.sequence(x, weight, bias)
+    native.expect("x", x, (*x.shape[:-1], weight.shape[1]))
+    if bias is not None:
+        native.expect("bias", bias, weight.shape[:1])
     y: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
 

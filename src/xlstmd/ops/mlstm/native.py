@@ -54,15 +54,31 @@ def sequence(
     valid: StepMask | None = None,
 ) -> tuple[Values, MLSTMState]:
     """Runs the matrix memory over a sequence; arguments and result as in the reference."""
-    if q.shape[2] == 0:
+    B, H, T, K = q.shape
+    _check_shapes(k, v, i_preact, f_preact, state, (B, H, T, K))
+    if T == 0:
         return torch.zeros_like(v), state
     tensors = native.dense((q, k, v, i_preact, f_preact, *state), state.matrix_memory.dtype)
-    masks = native.mask(reset), native.mask(valid)
+    masks = native.mask("reset", reset, B, T), native.mask("valid", valid, B, T)
     if native.wants_gradient(tensors):
         h, *last = _Sequence.apply(options, *masks, *tensors)  # type: ignore[no-untyped-call]
     else:
         h, *last = _forward(_problem(tensors, options, *masks), tensors, None)
     return h, MLSTMState(*last)
+
+
+def _check_shapes(
+    k: Tensor, v: Tensor, i: Tensor, f: Tensor, state: MLSTMState, shape: tuple[int, int, int, int]
+) -> None:
+    B, H, T, K = shape
+    V = v.shape[-1]
+    native.expect("k", k, shape)
+    native.expect("v", v, (B, H, T, V))
+    native.expect("i_preact", i, (B, H, T))
+    native.expect("f_preact", f, (B, H, T))
+    native.expect("matrix_memory", state.matrix_memory, (B, H, K, V))
+    native.expect("normalizer", state.normalizer, (B, H, K))
+    native.expect("stabilizer", state.stabilizer, (B, H))
 
 
 def _problem(

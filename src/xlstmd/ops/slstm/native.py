@@ -44,11 +44,15 @@ def sequence(
     valid: StepMask | None = None,
 ) -> tuple[SLSTMOutputs, SLSTMState]:
     """Runs the scalar memories over a sequence; arguments and result as in the reference."""
-    B, T, _, H, D = preacts.shape
+    B, T, G, H, D = preacts.shape
+    native.expect("preacts", preacts, (B, T, 4, H, D))
+    native.expect("recurrent", recurrent, (H, D, G, D))
+    for name, part in state._asdict().items():
+        native.expect(name, part, (B, H, D))
     if T == 0:
         return preacts.new_zeros(B, 0, H, D), state
     tensors = native.dense((preacts, recurrent, *state), state.cell.dtype)
-    masks = native.mask(reset), native.mask(valid)
+    masks = native.mask("reset", reset, B, T), native.mask("valid", valid, B, T)
     if native.wants_gradient(tensors):
         h, *last = _Sequence.apply(options, *masks, *tensors)  # type: ignore[no-untyped-call]
     else:
