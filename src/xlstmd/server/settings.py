@@ -37,7 +37,7 @@ class Settings:
     Args:
       host: address to listen on; only loopback ones while there is no authentication.
       port: 0 takes a free one.
-      model: name or folder of the forecaster; empty is the default one.
+      model: name or folder of the forecaster, or the file of a TiRex; empty is the default one.
       runtime: that runs the model, `native` or `torch`; empty takes the best that is there.
       precision: of dense products: `float32`, `bfloat16` or `int8`; see `docs/reference/python.md`.
       threads: that the model computes with. Small batches gain nothing from more, and several
