@@ -50,6 +50,11 @@ xlstmd_pool::xlstmd_pool(int threads) : shares_(threads < 1 ? 1 : threads) {
   }
 }
 
+xlstmd_pool::xlstmd_pool(int threads, xlstmd_team_run run, xlstmd_team_number number)
+    : shares_(threads < 1 ? 1 : threads), run_(run), number_(number) {
+  for (size_t i = 0; i < shares_.size(); i++) scratch_.push_back(std::make_unique<xlstmd::Scratch>());
+}
+
 xlstmd_pool::~xlstmd_pool() { dismiss(); }
 
 void xlstmd_pool::dismiss() {
@@ -69,6 +74,14 @@ void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
   for (int64_t i = 0; i < count; i++) {
     shares_[i].end = (i + 1) * tasks / count;
     shares_[i].next.store(i * tasks / count, std::memory_order_relaxed);
+  }
+  if (run_) {
+    // However many threads come: whoever is there takes the shares of those who are not.
+    run_([](void *pool) {
+      auto *self = static_cast<xlstmd_pool *>(pool);
+      self->take_tasks(self->number_());
+    }, this, static_cast<uint32_t>(count), 0);
+    return;
   }
   busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   round_.fetch_add(1);
@@ -125,6 +138,15 @@ void xlstmd_pool::work(int thread) {
 extern "C" xlstmd_pool *xlstmd_pool_create(int32_t threads) {
   try {
     return new xlstmd_pool(threads);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+extern "C" xlstmd_pool *xlstmd_pool_create_on(int32_t threads, xlstmd_team_run run,
+                                              xlstmd_team_number number) {
+  try {
+    return new xlstmd_pool(threads, run, number);
   } catch (...) {
     return nullptr;
   }

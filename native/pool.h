@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "xlstmd_native.h"
+
 namespace xlstmd {
 
 // Memory on a cache line's boundary that grows and is never given back before the end.
@@ -48,6 +50,8 @@ class Pieces {
 struct xlstmd_pool {
  public:
   explicit xlstmd_pool(int threads);
+  // On the threads of somebody else, who runs what it is given and numbers them.
+  xlstmd_pool(int threads, xlstmd_team_run run, xlstmd_team_number number);
   ~xlstmd_pool();
 
   int threads() const { return static_cast<int>(scratch_.size()); }
@@ -97,6 +101,8 @@ struct xlstmd_pool {
   std::atomic<int> busy_{0};
   std::atomic<int> asleep_{0};
   std::atomic<bool> stop_{false};
+  xlstmd_team_run run_ = nullptr;
+  xlstmd_team_number number_ = nullptr;
   Body body_ = nullptr;
   const void *task_ = nullptr;
 };

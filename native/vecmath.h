@@ -108,8 +108,8 @@ inline VecF vsilu(VecF x) {
   return pick(x < 0.0f, finite * root * root, finite) / (1.0f + root * root);
 }
 
-// x Phi(x) with the error function, by erfc(y) exp(y^2) as a polynomial of 1 / (1 + y / 2).
-inline VecF vgelu(VecF x) {
+// The normal distribution's mass beyond |x|, by erfc(y) exp(y^2) as a polynomial of 1 / (1 + y / 2).
+inline VecF vnormal_tail(VecF x) {
   const VecF size = absolute(x), t = 1.0f / (1.0f + 0.35355339059327376f * size);
   VecF p = splat<float>(4.535133646674116e-2f);
   p = p * t + -2.4558003550522373e-1f;
@@ -125,8 +125,19 @@ inline VecF vgelu(VecF x) {
   // exp(-x^2 / 2): the square's rounding error would grow with x; its head is exact in float.
   const VecF head = as_float(as_bits(size) & static_cast<int>(0xfffff000));
   const VecF tail = vexp(-0.5f * head * head) * vexp(0.5f * (head - size) * (head + size));
-  const VecF half = x * (0.5f * p * t) * tail;
-  const VecF zero = splat<float>(0.0f);
+  return 0.5f * p * t * tail;
+}
+
+// Phi(x), the mass below x.
+inline VecF vnormal(VecF x) {
+  const VecF zero = splat<float>(0.0f), one = splat<float>(1.0f), tail = vnormal_tail(x);
+  const VecF below = pick(x < -30.0f, zero, tail), above = pick(x > 30.0f, one, one - tail);
+  return pick(x != x, x, pick(x < 0.0f, below, above));
+}
+
+// x Phi(x).
+inline VecF vgelu(VecF x) {
+  const VecF half = x * vnormal_tail(x), zero = splat<float>(0.0f);
   const VecF below = pick(x < -30.0f, zero, half), above = pick(x > 30.0f, x, x - half);
   return pick(x != x, x, pick(x < 0.0f, below, above));
 }
@@ -145,6 +156,7 @@ XLSTMD_LANES(vtanh, std::tanh(a))
 XLSTMD_LANES(vsigmoid, a < 0 ? std::exp(a) / (1 + std::exp(a)) : 1 / (1 + std::exp(-a)))
 XLSTMD_LANES(vlogsigmoid, (a < 0 ? a : 0.0) - std::log1p(std::exp(-std::fabs(a))))
 XLSTMD_LANES(vsilu, a < -700 ? 0.0 : a / (1 + std::exp(-a)))
+XLSTMD_LANES(vnormal, 0.5 * std::erfc(-a * 0.70710678118654752440))
 XLSTMD_LANES(vgelu, a < -40 ? 0.0 : 0.5 * a * std::erfc(-a * 0.70710678118654752440))
 #undef XLSTMD_LANES
 

@@ -25,6 +25,14 @@ XLSTMD_EXPORT const char *xlstmd_built_for(void);
 typedef struct xlstmd_pool xlstmd_pool;
 /* Null when there is no memory. */
 XLSTMD_EXPORT xlstmd_pool *xlstmd_pool_create(int32_t threads);
+
+/* A pool on the threads of an OpenMP library that somebody else has loaded: with threads of its own
+ * it would wait for cores on which those spin. `run` is its GOMP_parallel, `number` its
+ * omp_get_thread_num. */
+typedef void (*xlstmd_team_run)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+typedef int (*xlstmd_team_number)(void);
+XLSTMD_EXPORT xlstmd_pool *xlstmd_pool_create_on(int32_t threads, xlstmd_team_run run,
+                                                 xlstmd_team_number number);
 XLSTMD_EXPORT void xlstmd_pool_destroy(xlstmd_pool *pool);
 
 /* ---- functions of single numbers; y may be x ---- */
@@ -70,6 +78,72 @@ XLSTMD_EXPORT int32_t xlstmd_linear_f32(xlstmd_pool *pool, int64_t rows, int64_t
 XLSTMD_EXPORT int32_t xlstmd_linear_f64(xlstmd_pool *pool, int64_t rows, int64_t inputs,
                                         int64_t outputs, const double *x, const double *weight,
                                         const double *bias, double *y);
+
+/* Maps with diagonal blocks, `parts` of them side by side. x[part] [rows, groups, inputs], parts may
+ * share one; weight[part] [groups, inputs, outputs]; bias [parts, groups, outputs] or null;
+ * y [rows, parts, groups, outputs]. */
+typedef struct {
+  int64_t rows, parts, groups, inputs, outputs;
+} xlstmd_headwise_problem;
+XLSTMD_EXPORT int32_t xlstmd_headwise_forward_f32(xlstmd_pool *pool,
+                                                  const xlstmd_headwise_problem *problem,
+                                                  const float *const *x, const float *const *weight,
+                                                  const float *bias, float *y);
+XLSTMD_EXPORT int32_t xlstmd_headwise_forward_f64(
+    xlstmd_pool *pool, const xlstmd_headwise_problem *problem, const double *const *x,
+    const double *const *weight, const double *bias, double *y);
+/* Parts that share an input name the same dx, which gets their sum. d_bias may be null. */
+XLSTMD_EXPORT int32_t xlstmd_headwise_backward_f32(
+    xlstmd_pool *pool, const xlstmd_headwise_problem *problem, const float *const *x,
+    const float *const *weight, const float *dy, float *const *dx, float *const *d_weight,
+    float *d_bias);
+XLSTMD_EXPORT int32_t xlstmd_headwise_backward_f64(
+    xlstmd_pool *pool, const xlstmd_headwise_problem *problem, const double *const *x,
+    const double *const *weight, const double *dy, double *const *dx, double *const *d_weight,
+    double *d_bias);
+
+/* y = x / deviation * weight over each group of units, less the mean where centered.
+ * x and y [rows, groups, units], weight [groups, units]. */
+typedef struct {
+  int64_t rows, groups, units;
+  int32_t centered;
+  double eps; /* added to the mean square */
+} xlstmd_norm_problem;
+XLSTMD_EXPORT int32_t xlstmd_norm_forward_f32(xlstmd_pool *pool, const xlstmd_norm_problem *problem,
+                                              const float *x, const float *weight, float *y);
+XLSTMD_EXPORT int32_t xlstmd_norm_forward_f64(xlstmd_pool *pool, const xlstmd_norm_problem *problem,
+                                              const double *x, const double *weight, double *y);
+XLSTMD_EXPORT int32_t xlstmd_norm_backward_f32(xlstmd_pool *pool,
+                                               const xlstmd_norm_problem *problem, const float *x,
+                                               const float *weight, const float *dy, float *dx,
+                                               float *d_weight);
+XLSTMD_EXPORT int32_t xlstmd_norm_backward_f64(xlstmd_pool *pool,
+                                               const xlstmd_norm_problem *problem, const double *x,
+                                               const double *weight, const double *dy, double *dx,
+                                               double *d_weight);
+
+/* y = down(activation(gate x) * up x). x and y [rows, width]; weights: gate and up [hidden, width],
+ * down [width, hidden]; saved [2, rows, hidden] for the backward pass, or null. */
+typedef struct {
+  int64_t rows, width, hidden;
+  int32_t gelu; /* else SiLU */
+} xlstmd_feedforward_problem;
+XLSTMD_EXPORT int32_t xlstmd_feedforward_forward_f32(xlstmd_pool *pool,
+                                                     const xlstmd_feedforward_problem *problem,
+                                                     const float *x, const float *const *weights,
+                                                     float *y, float *saved);
+XLSTMD_EXPORT int32_t xlstmd_feedforward_forward_f64(xlstmd_pool *pool,
+                                                     const xlstmd_feedforward_problem *problem,
+                                                     const double *x, const double *const *weights,
+                                                     double *y, double *saved);
+XLSTMD_EXPORT int32_t xlstmd_feedforward_backward_f32(
+    xlstmd_pool *pool, const xlstmd_feedforward_problem *problem, const float *x,
+    const float *const *weights, const float *saved, const float *dy, float *dx,
+    float *const *d_weights);
+XLSTMD_EXPORT int32_t xlstmd_feedforward_backward_f64(
+    xlstmd_pool *pool, const xlstmd_feedforward_problem *problem, const double *x,
+    const double *const *weights, const double *saved, const double *dy, double *dx,
+    double *const *d_weights);
 
 /* ---- sLSTM over a sequence ---- */
 

@@ -71,6 +71,12 @@ struct Native<float> {
   static constexpr auto conv_forward = xlstmd_conv_forward_f32;
   static constexpr auto conv_backward = xlstmd_conv_backward_f32;
   static constexpr auto linear = xlstmd_linear_f32;
+  static constexpr auto headwise_forward = xlstmd_headwise_forward_f32;
+  static constexpr auto headwise_backward = xlstmd_headwise_backward_f32;
+  static constexpr auto norm_forward = xlstmd_norm_forward_f32;
+  static constexpr auto norm_backward = xlstmd_norm_backward_f32;
+  static constexpr auto feedforward_forward = xlstmd_feedforward_forward_f32;
+  static constexpr auto feedforward_backward = xlstmd_feedforward_backward_f32;
 };
 template <>
 struct Native<double> {
@@ -83,6 +89,12 @@ struct Native<double> {
   static constexpr auto conv_forward = xlstmd_conv_forward_f64;
   static constexpr auto conv_backward = xlstmd_conv_backward_f64;
   static constexpr auto linear = xlstmd_linear_f64;
+  static constexpr auto headwise_forward = xlstmd_headwise_forward_f64;
+  static constexpr auto headwise_backward = xlstmd_headwise_backward_f64;
+  static constexpr auto norm_forward = xlstmd_norm_forward_f64;
+  static constexpr auto norm_backward = xlstmd_norm_backward_f64;
+  static constexpr auto feedforward_forward = xlstmd_feedforward_forward_f64;
+  static constexpr auto feedforward_backward = xlstmd_feedforward_backward_f64;
 };
 
 using Check = void (*)(Checks &, xlstmd_pool *, const Case &);

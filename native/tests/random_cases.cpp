@@ -118,6 +118,78 @@ void random_linear(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   watch.finite(y);
 }
 
+template <class T>
+void random_norm(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const xlstmd_norm_problem p{draw.between(0, 150), draw.between(1, 4), draw.between(1, 90),
+                              static_cast<int32_t>(draw.between(0, 1)), 1e-3};
+  const int64_t width = p.groups * p.units, size = p.rows * width;
+  const auto x = draw.numbers<T>(size), weight = draw.numbers<T>(width), dy = draw.numbers<T>(size);
+  auto y = unwritten<T>(static_cast<size_t>(size)), dx = y;
+  auto d_weight = unwritten<T>(static_cast<size_t>(width));
+  watch.done(Native<T>::norm_forward(pool, &p, x.data(), weight.data(), y.data()));
+  watch.done(Native<T>::norm_backward(pool, &p, x.data(), weight.data(), dy.data(), dx.data(),
+                                      d_weight.data()));
+  for (const auto &each : {y, dx, d_weight}) watch.finite(each);
+}
+
+template <class T>
+void random_headwise(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const xlstmd_headwise_problem p{draw.between(0, 150), draw.between(1, 4), draw.between(1, 4),
+                                  draw.between(1, 40), draw.between(1, 70)};
+  const int64_t block = p.groups * p.inputs * p.outputs, all = p.parts * p.groups * p.outputs;
+  const bool shared = draw.between(0, 1) != 0, biased = draw.between(0, 1) != 0;
+  std::vector<std::vector<T>> x, dx, weight, d_weight;
+  for (int64_t part = 0; part < p.parts; part++) {
+    x.push_back(draw.numbers<T>(p.rows * p.groups * p.inputs));
+    weight.push_back(draw.numbers<T>(block));
+    dx.push_back(unwritten<T>(x.back().size()));
+    d_weight.push_back(unwritten<T>(weight.back().size()));
+  }
+  std::vector<T *> at[4];
+  for (size_t part = 0; part < x.size(); part++) {
+    const size_t source = shared ? 0 : part;
+    at[0].push_back(x[source].data());
+    at[1].push_back(dx[source].data());
+    at[2].push_back(weight[part].data());
+    at[3].push_back(d_weight[part].data());
+  }
+  const auto bias = draw.numbers<T>(all), dy = draw.numbers<T>(p.rows * all);
+  auto y = unwritten<T>(dy.size()), d_bias = unwritten<T>(bias.size());
+  watch.done(Native<T>::headwise_forward(pool, &p, at[0].data(), at[2].data(),
+                                         biased ? bias.data() : nullptr, y.data()));
+  watch.done(Native<T>::headwise_backward(pool, &p, at[0].data(), at[2].data(), dy.data(),
+                                          at[1].data(), at[3].data(), d_bias.data()));
+  dx.resize(shared ? 1 : dx.size());
+  for (const auto *set : {&dx, &d_weight})
+    for (const auto &each : *set) watch.finite(each);
+  watch.finite(y);
+  watch.finite(d_bias);
+}
+
+template <class T>
+void random_feedforward(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const xlstmd_feedforward_problem p{draw.between(0, 150), draw.between(1, 90),
+                                     draw.between(1, 150), static_cast<int32_t>(draw.between(0, 1))};
+  const auto x = draw.numbers<T>(p.rows * p.width), dy = draw.numbers<T>(p.rows * p.width);
+  std::vector<T> weights[3], d_weights[3];
+  const T *at[3];
+  T *d_at[3];
+  for (int i = 0; i < 3; i++) {
+    weights[i] = draw.numbers<T>(p.width * p.hidden);
+    d_weights[i] = unwritten<T>(weights[i].size());
+    at[i] = weights[i].data();
+    d_at[i] = d_weights[i].data();
+  }
+  auto y = unwritten<T>(x.size()), dx = unwritten<T>(x.size()), plain = unwritten<T>(x.size());
+  auto saved = unwritten<T>(static_cast<size_t>(2 * p.rows * p.hidden));
+  watch.done(Native<T>::feedforward_forward(pool, &p, x.data(), at, y.data(), saved.data()));
+  watch.done(Native<T>::feedforward_forward(pool, &p, x.data(), at, plain.data(), nullptr));
+  watch.done(Native<T>::feedforward_backward(pool, &p, x.data(), at, saved.data(), dy.data(),
+                                             dx.data(), d_at));
+  for (const auto &each : {y, plain, dx, saved, d_weights[0], d_weights[1], d_weights[2]})
+    watch.finite(each);
+}
+
 // A series with gaps and jumps, taken in piece by piece.
 void random_scale(const Watch &watch, Draw &draw, xlstmd_pool *) {
   xlstmd_scale scale{0.0, 0.0, 0.0, 0.0, 0.0, 0, 0};
@@ -393,6 +465,12 @@ constexpr Kernel kKernels[] = {
      }},
     {"linear f32", random_linear<float>},
     {"linear f64", random_linear<double>},
+    {"norm f32", random_norm<float>},
+    {"norm f64", random_norm<double>},
+    {"headwise f32", random_headwise<float>},
+    {"headwise f64", random_headwise<double>},
+    {"feedforward f32", random_feedforward<float>},
+    {"feedforward f64", random_feedforward<double>},
     {"scale", random_scale},
     {"measures", random_measures},
     {"slstm f32", random_slstm<float>},

@@ -254,4 +254,7 @@ def fits(kind, text):
         is_address = kind in (ctypes.c_void_p, ctypes.c_char_p)
         return is_address or (kind is not None and issubclass(kind, ctypes._Pointer))
     word = text.replace("const ", "").split()[0]
+    if word.startswith("xlstmd_team_"):
+        # An address of a function that Python has from elsewhere.
+        return kind is ctypes.c_void_p
     return kind is NUMBERS[word]

@@ -2,16 +2,11 @@
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
-from typing import Final
 
 from xlstmd.cli.options import UsageError
 from xlstmd.models.presets import FORECASTERS
-
-# Rounds of waiting before a thread of torch sleeps: as long as a gap between two of its operations.
-SPINS: Final = "1000"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -24,8 +19,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.preset not in FORECASTERS:
         known = ", ".join(FORECASTERS)
         raise UsageError(f"--preset: expected one of {known}, got {arguments.preset}")
-    # Torch's threads wait by spinning, on the cores that the native library's threads then want.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # Torch comes with it, so only now.
     from xlstmd.train.recipe import train_forecaster
 

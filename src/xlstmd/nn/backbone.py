@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from xlstmd.nn.block import Block
 from xlstmd.nn.config import BackboneConfig
-from xlstmd.nn.norm import make_norm
+from xlstmd.nn.norm import WidthNorm
 from xlstmd.nn.state import BackboneState
 from xlstmd.shapes import Hidden, HiddenStep
 
@@ -20,7 +20,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(
             Block(block, index, count) for index, block in enumerate(config.blocks)
         )
-        self.norm = make_norm(config.norm, config.width, config.norm_eps)
+        self.norm = WidthNorm(config.norm, config.width, config.norm_eps)
 
     def init_state(self, batch_size: int) -> BackboneState:
         """Gives the state before the first step."""

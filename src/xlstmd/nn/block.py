@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from xlstmd.nn.config import BlockConfig, MLSTMBlockConfig, SLSTMBlockConfig
 from xlstmd.nn.feedforward import FeedForward
 from xlstmd.nn.mlstm import MLSTMLayer
-from xlstmd.nn.norm import make_norm
+from xlstmd.nn.norm import WidthNorm
 from xlstmd.nn.preup_mlstm import PreUpMLSTMLayer
 from xlstmd.nn.slstm import SLSTMLayer
 from xlstmd.nn.state import BlockState
@@ -31,10 +31,10 @@ class Block(nn.Module):
             self.layer = MLSTMLayer(config, num_blocks)
         else:
             self.layer = PreUpMLSTMLayer(config, num_blocks)
-            self.norm = make_norm("layer", config.width, config.norm_eps)
+            self.norm = WidthNorm("layer", config.width, config.norm_eps)
             return
-        self.norm = make_norm(config.norm, config.width, config.norm_eps)
-        self.feedforward_norm = make_norm(config.norm, config.width, config.norm_eps)
+        self.norm = WidthNorm(config.norm, config.width, config.norm_eps)
+        self.feedforward_norm = WidthNorm(config.norm, config.width, config.norm_eps)
         self.feedforward = FeedForward(config.feedforward, config.width, num_blocks)
 
     def init_state(self, batch_size: int) -> BlockState:

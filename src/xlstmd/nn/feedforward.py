@@ -1,11 +1,12 @@
 """The gated feed-forward layer."""
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xlstmd.nn import initializers
 from xlstmd.nn.config import FeedForwardConfig
 from xlstmd.nn.linear import Linear
+from xlstmd.ops import feedforward as feedforward_op
+from xlstmd.ops.selection import Problem, select
 
 
 class FeedForward(nn.Module):
@@ -18,12 +19,14 @@ class FeedForward(nn.Module):
         self.gate = Linear(width, hidden, bias=False)
         self.up = Linear(width, hidden, bias=False)
         self.down = Linear(hidden, width, bias=False)
-        self._activation = functional.silu if config.activation == "silu" else functional.gelu
+        self.activation = config.activation
+        self.operation = select("feedforward", feedforward_op.IMPLEMENTATIONS, Problem())
         initializers.small(self.gate.weight, width)
         initializers.small(self.up.weight, width)
         initializers.wang(self.down.weight, width, num_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [..., D] to [..., D]."""
-        out: Tensor = self.down(self._activation(self.gate(x)) * self.up(x))
+        weights = (self.gate.weight, self.up.weight, self.down.weight)
+        out: Tensor = self.operation.sequence(x, *weights, self.activation)
         return out

@@ -2,16 +2,27 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xlstmd.nn.config import Norm
+from xlstmd.ops import norm as norm_op
+from xlstmd.ops.selection import Problem, select
 
 
-def make_norm(kind: Norm, width: int, eps: float) -> nn.Module:
-    """Gives a layer norm without bias, or an RMS norm."""
-    if kind == "rms":
-        return nn.RMSNorm(width, eps=eps)
-    return nn.LayerNorm(width, eps=eps, bias=False)
+class WidthNorm(nn.Module):
+    """Layer norm without bias, or RMS norm, over the model width."""
+
+    def __init__(self, kind: Norm, width: int, eps: float) -> None:
+        """Starts with weights of one."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+        self.centered = kind == "layer"
+        self.operation = select("norm", norm_op.IMPLEMENTATIONS, Problem())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes [..., D]."""
+        y: Tensor = self.operation.sequence(x, self.weight, self.eps, centered=self.centered)
+        return y
 
 
 class HeadNorm(nn.Module):
@@ -22,8 +33,9 @@ class HeadNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_heads, head_width))
         self.eps = eps
+        self.operation = select("norm", norm_op.IMPLEMENTATIONS, Problem())
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes [..., H, D] and gives [..., H * D]."""
-        normed = functional.layer_norm(x, x.shape[-1:], eps=self.eps)
-        return (normed * self.weight).flatten(-2)
+        y: Tensor = self.operation.sequence(x, self.weight, self.eps, centered=True)
+        return y.flatten(-2)

@@ -7,7 +7,7 @@ from torch.nn import functional
 from xlstmd.nn import initializers
 from xlstmd.nn.config import SLSTMBlockConfig
 from xlstmd.nn.conv import CausalConv
-from xlstmd.nn.headwise import Headwise
+from xlstmd.nn.headwise import Headwise, side_by_side
 from xlstmd.nn.norm import HeadNorm
 from xlstmd.nn.state import BlockState
 from xlstmd.ops import slstm as slstm_op
@@ -80,13 +80,8 @@ class SLSTMLayer(nn.Module):
 
     def _preacts(self, x: Tensor, gated: Tensor) -> Tensor:
         """Gives the gates' pre-activations [..., G, H, D] without the recurrent part."""
-        gates = (
-            self.input_gate(gated),
-            self.forget_gate(gated),
-            self.cell_input(x),
-            self.output_gate(x),
-        )
-        return torch.stack(gates, dim=-3) + self.bias
+        maps = (self.input_gate, self.forget_gate, self.cell_input, self.output_gate)
+        return side_by_side(maps, (gated, gated, x, x), self.bias)
 
 
 def _slstm(state: BlockState) -> SLSTMState:

@@ -54,6 +54,41 @@ class ConvProblem(ctypes.Structure):
     )
 
 
+class HeadwiseProblem(ctypes.Structure):
+    """Shape of maps with diagonal blocks: `xlstmd_headwise_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("parts", c_int64),
+        ("groups", c_int64),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+    )
+
+
+class NormProblem(ctypes.Structure):
+    """Shape and kind of a norm: `xlstmd_norm_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("groups", c_int64),
+        ("units", c_int64),
+        ("centered", c_int32),
+        ("eps", c_double),
+    )
+
+
+class FeedForwardProblem(ctypes.Structure):
+    """Shape and activation of a gated layer: `xlstmd_feedforward_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("hidden", c_int64),
+        ("gelu", c_int32),
+    )
+
+
 class Scale(ctypes.Structure):
     """The frozen scale of a series, and what decides when it is renewed: `xlstmd_scale`."""
 
@@ -115,6 +150,15 @@ _CONV: Final = POINTER(ConvProblem)
 _CONV_FORWARD: Final = (_POOL, _CONV, *(_DATA,) * 6)
 _CONV_BACKWARD: Final = (_POOL, _CONV, *(_DATA,) * 9)
 _GEMM: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, c_int64, c_int64, _DATA, _DATA)
+_HEADWISE: Final = POINTER(HeadwiseProblem)
+_HEADWISE_FORWARD: Final = (_POOL, _HEADWISE, _PARTS, _PARTS, _DATA, _DATA)
+_HEADWISE_BACKWARD: Final = (_POOL, _HEADWISE, _PARTS, _PARTS, _DATA, _PARTS, _PARTS, _DATA)
+_NORM: Final = POINTER(NormProblem)
+_NORM_FORWARD: Final = (_POOL, _NORM, *(_DATA,) * 3)
+_NORM_BACKWARD: Final = (_POOL, _NORM, *(_DATA,) * 5)
+_FEEDFORWARD: Final = POINTER(FeedForwardProblem)
+_FEEDFORWARD_FORWARD: Final = (_POOL, _FEEDFORWARD, _DATA, _PARTS, _DATA, _DATA)
+_FEEDFORWARD_BACKWARD: Final = (_POOL, _FEEDFORWARD, _DATA, _PARTS, *(_DATA,) * 3, _PARTS)
 _LINEAR: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, _DATA, _DATA, _DATA)
 
 # Name: (result, arguments). One line for each function that Python calls.
@@ -122,6 +166,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_abi_version": (c_int32, ()),
     "xlstmd_built_for": (c_char_p, ()),
     "xlstmd_pool_create": (_POOL, (c_int32,)),
+    "xlstmd_pool_create_on": (_POOL, (c_int32, c_void_p, c_void_p)),
     "xlstmd_pool_destroy": (None, (_POOL,)),
     "xlstmd_scale_advance": (
         c_int32,
@@ -172,6 +217,18 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_gemm_f64": (c_int32, _GEMM),
     "xlstmd_linear_f32": (c_int32, _LINEAR),
     "xlstmd_linear_f64": (c_int32, _LINEAR),
+    "xlstmd_headwise_forward_f32": (c_int32, _HEADWISE_FORWARD),
+    "xlstmd_headwise_forward_f64": (c_int32, _HEADWISE_FORWARD),
+    "xlstmd_headwise_backward_f32": (c_int32, _HEADWISE_BACKWARD),
+    "xlstmd_headwise_backward_f64": (c_int32, _HEADWISE_BACKWARD),
+    "xlstmd_norm_forward_f32": (c_int32, _NORM_FORWARD),
+    "xlstmd_norm_forward_f64": (c_int32, _NORM_FORWARD),
+    "xlstmd_norm_backward_f32": (c_int32, _NORM_BACKWARD),
+    "xlstmd_norm_backward_f64": (c_int32, _NORM_BACKWARD),
+    "xlstmd_feedforward_forward_f32": (c_int32, _FEEDFORWARD_FORWARD),
+    "xlstmd_feedforward_forward_f64": (c_int32, _FEEDFORWARD_FORWARD),
+    "xlstmd_feedforward_backward_f32": (c_int32, _FEEDFORWARD_BACKWARD),
+    "xlstmd_feedforward_backward_f64": (c_int32, _FEEDFORWARD_BACKWARD),
 }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xlstmd.errors import ShapeError
 from xlstmd.ops.native import load_native
-from xlstmd.ops.native_pool import pool
+from xlstmd.ops.native_team import team
 
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -53,6 +53,16 @@ def expect(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
         raise ShapeError(name, f"{list(shape)} on cpu", got)
 
 
+def fits(*tensors: Tensor) -> bool:
+    """Says whether the library has a form for tensors of this dtype on this device.
+
+    A module may have been moved to others after its form was chosen.
+    """
+    dtype = tensors[0].dtype
+    alike = all(x.dtype == dtype and x.device.type == "cpu" for x in tensors)
+    return alike and dtype in _SUFFIXES
+
+
 def wants_gradient(tensors: Iterable[Tensor | None]) -> bool:
     """Says whether a backward pass may follow."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
@@ -85,7 +95,7 @@ def run_plain(name: str, dtype: torch.dtype, *arguments: object) -> None:
     Raises:
       MemoryError: no memory for the function's scratch; nothing was written then.
     """
-    if _function(name, dtype)(pool(torch.get_num_threads()), *arguments) != 0:
+    if _function(name, dtype)(team(), *arguments) != 0:
         raise MemoryError(f"{name}: no memory")
 
 

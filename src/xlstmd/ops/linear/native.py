@@ -11,13 +11,10 @@ from xlstmd.ops.linear import reference
 
 init = reference.init
 
-_DTYPES = (torch.float32, torch.float64)
-
 
 def sequence(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Maps [..., inputs] to [..., outputs]; as the reference."""
-    # A module may have been moved to another device or dtype after its form was chosen.
-    if weight.dtype not in _DTYPES or x.dtype != weight.dtype or x.device.type != "cpu":
+    if not native.fits(x, weight):
         return reference.sequence(x, weight, bias)
     native.expect("x", x, (*x.shape[:-1], weight.shape[1]))
     if bias is not None:
