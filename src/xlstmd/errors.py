@@ -4,7 +4,8 @@ XlstmdError
 ├─ ConfigError(ValueError)      a configuration is unknown, missing or inconsistent
 ├─ InputError(ValueError)       the caller's data cannot be used      .field .expected .got .code
 │  ├─ ShapeError                arrays disagree in shape
-│  └─ LimitError                valid, but larger than this server allows
+│  ├─ LimitError                valid, but larger than this server allows
+│  └─ SnapshotDamaged           bytes that are no whole snapshot of a session
 ├─ CheckpointError              a file is absent, damaged or of another format
 ├─ BackendUnavailable           no implementation fits; carries each refusal    .refusals
 ├─ ModelNotFound                no model of that name is loaded                 .name .known
@@ -12,6 +13,9 @@ XlstmdError
 ├─ DeadlineExceeded             the answer would come too late
 ├─ ModelFailed                  the model raised, or gave non-finite numbers    .field
 ├─ LaneDown                     the worker of this model died or hangs          .retry_after_s
+├─ SessionExpired               the session is gone, and it is known why        .reason
+├─ StoreFailed                  the store of sessions cannot be read or opened
+│  └─ StoreFull                 it takes no writes now; nothing was written
 └─ EngineStopped                the engine is draining or has stopped           .retry_after_s
 
 A class exists only where somebody handles it differently.
@@ -61,6 +65,14 @@ class LimitError(InputError):
     def __init__(self, field: str, expected: str, got: str) -> None:
         """Sets the code to `too_many_items`."""
         super().__init__(field, expected, got, code="too_many_items")
+
+
+class SnapshotDamaged(InputError):
+    """Bytes are no whole snapshot of a session."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        """Sets the field to `snapshot` and the code to `undecodable`."""
+        super().__init__("snapshot", expected, got, code="undecodable")
 
 
 class CheckpointError(XlstmdError):
@@ -126,6 +138,28 @@ class LaneDown(XlstmdError):
         """Keeps how long to wait before the next try."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SessionExpired(XlstmdError):
+    """The session is gone for a known reason; a reset starts it anew."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Keeps why.
+
+        Args:
+          message: one sentence for people.
+          reason: `idle`, `evicted`, `ended` or `model_changed`.
+        """
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreFailed(XlstmdError):
+    """The store of sessions cannot be opened or read."""
+
+
+class StoreFull(StoreFailed):
+    """The store takes no writes now: disk full, read-only or failing. Nothing was written."""
 
 
 class EngineStopped(XlstmdError):

@@ -19,6 +19,9 @@ from xlstmd.errors import (
     ModelFailed,
     ModelNotFound,
     Overloaded,
+    SessionExpired,
+    StoreFailed,
+    StoreFull,
     XlstmdError,
 )
 
@@ -37,6 +40,9 @@ TABLE: Final[Mapping[type[XlstmdError], tuple[int, str]]] = {
     DeadlineExceeded: (504, "deadline_exceeded"),
     LaneDown: (503, "lane_down"),
     EngineStopped: (503, "draining"),
+    SessionExpired: (410, "session_expired"),
+    StoreFull: (507, "store_full"),
+    StoreFailed: (500, "internal"),
     # These belong to the start; one that comes through a request is a fault of ours.
     ConfigError: (500, "internal"),
     CheckpointError: (500, "internal"),
@@ -50,12 +56,14 @@ TITLES: Final = {
     405: "Method not allowed",
     406: "Not acceptable",
     408: "Request timed out",
+    410: "Gone",
     413: "Request too large",
     415: "Unsupported media type",
     422: "Unprocessable input",
     500: "Internal error",
     503: "Unavailable",
     504: "Deadline exceeded",
+    507: "Insufficient storage",
 }
 
 
