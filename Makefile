@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PORT ?= 8884
 CMAKE ?= cmake
 
-.PHONY: run test lint format bench-accuracy bench-cpu bench-http bench-instructions clean \
-        native native-aarch64 native-sanitize native-valgrind
+.PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http \
+        bench-instructions clean native native-aarch64 native-sanitize native-valgrind
 
 run: $(VENV)/.installed-run
 	$(BIN)/python examples/run_demo.py $(PORT)
@@ -26,6 +26,9 @@ format: $(VENV)/.installed-dev
 
 bench-accuracy: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-anomaly: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.anomaly
 
 bench-cpu: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.cpu

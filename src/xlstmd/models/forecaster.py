@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from xlstmd.errors import InputError
 from xlstmd.models import checkpoint as checkpoints
+from xlstmd.models.anomaly import AnomalyScorer, AnomalyScores, joined
+from xlstmd.models.calibration import DEFAULT_RATE, check_rate
 from xlstmd.models.checkpoint import ForecasterCheckpoint
+from xlstmd.models.config import ForecasterConfig
 from xlstmd.models.patching import make_features, plan_tokens
 from xlstmd.models.points import as_points
 from xlstmd.models.predictor import DEFAULT_LEVELS, Predictor, check_request, finished
@@ -114,9 +117,10 @@ class Forecaster(Predictor):
 class ForecastStream:
     """One series, fed as it comes. At every moment its forecast is that of the whole history."""
 
-    def __init__(self, config: Any, runtime: ForecastRuntime) -> None:
+    def __init__(self, config: ForecasterConfig, runtime: ForecastRuntime) -> None:
         """Starts without a point; `Forecaster.stream` does it."""
         self._encoder = SeriesEncoder(config, runtime)
+        self._scorer = AnomalyScorer(config.quantile_levels, config.patch_length)
 
     def append(self, values: Sequence[float] | FloatArray) -> None:
         """Takes in one or more points, NaN = missing.
@@ -124,7 +128,33 @@ class ForecastStream:
         Raises:
           InputError: a value is infinite or no number; nothing is taken in then.
         """
-        self._encoder.append(as_points(values, "values"))
+        points = as_points(values, "values")
+        if self._scorer.begun:
+            self._score(points, DEFAULT_RATE)
+        else:
+            self._encoder.append(points)
+
+    def score(
+        self, values: Sequence[float] | FloatArray, anomaly_rate: float = DEFAULT_RATE
+    ) -> AnomalyScores:
+        """Takes in points as `append` does, and says how unusual each one is.
+
+        A point is scored under the forecast that stood at the last patch boundary before it, so
+        that appending in other portions changes nothing; see `anomaly`. Once this has been called,
+        points of `append` are scored too, and remembered for the flags of later ones.
+
+        Args:
+          values: one or more, NaN = missing.
+          anomaly_rate: share of usual points that may be flagged; see `calibration`.
+
+        Raises:
+          InputError: a value is infinite or no number, or the rate is not strictly between 0 and
+            1; nothing is taken in then.
+        """
+        rate = check_rate(anomaly_rate)
+        points = as_points(values, "values")
+        self._scorer.begun = True
+        return self._score(points, rate)
 
     def forecast(
         self, horizon: int, quantile_levels: Sequence[float] = DEFAULT_LEVELS
@@ -153,7 +183,22 @@ class ForecastStream:
     @property
     def nbytes(self) -> int:
         """Bytes of the stream's state at most, whatever its length."""
-        return self._encoder.nbytes
+        return self._encoder.nbytes + self._scorer.nbytes
+
+    def _score(self, points: FloatArray, rate: float) -> AnomalyScores:
+        encoder, scorer = self._encoder, self._scorer
+        context, patch = encoder.context, encoder.config.patch_length
+        parts = []
+        while len(points):
+            observed = context.observed
+            if scorer.wants_forecast(observed):
+                scaled = encoder.quantiles(patch)
+                scorer.stand(scaled, context.mean, context.deviation, observed)
+            count = scorer.room(observed)
+            parts.append(scorer.score(points[:count], observed, rate))
+            encoder.append(points[:count])
+            points = points[count:]
+        return joined(parts)
 
 
 def load_forecaster(

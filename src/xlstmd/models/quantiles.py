@@ -1,4 +1,4 @@
-"""Quantile functions out of a few levels: any level, and the mean. NumPy only.
+"""Quantile functions out of a few levels: any level, the level of a value, the mean. NumPy only.
 
 Between the given levels the quantile function is linear; beyond the outermost ones the tails are
 exponential, with the slope between the two outermost levels:
@@ -6,6 +6,15 @@ exponential, with the slope between the two outermost levels:
     Q(p) = Q_1 + s ln(p / p_1) for p < p_1,   s = (Q_2 - Q_1) / ln(p_2 / p_1)
 
 and likewise above. The mean is the integral of that function over (0, 1).
+
+The level of a value inverts that, but for what floats cannot hold: from a depth of D = 32 slopes on
+(a probability below 1e-15) the exponential tail p = p_1 exp(-u), u = (Q_1 - x) / s, goes on as a
+power law with the same value and slope there,
+
+    ln p = ln p_1 - D (1 + ln(u / D)) for u > D,
+
+so that it stays finite and strictly ordered to the ends of float64. A slope of 0, as of a constant
+series, counts as the distance of two floats there.
 """
 
 from collections.abc import Sequence
@@ -16,6 +25,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MEAN_METHOD = "quantile_integral"
+
+_FLOAT = np.finfo(np.float64)
+
+# Depth in slopes at which an exponential tail becomes a power law.
+_DEEP = 32.0
 
 
 def at_levels(quantiles: Floats, known: Sequence[float], wanted: Sequence[float]) -> Floats:
@@ -49,6 +63,32 @@ def at_levels(quantiles: Floats, known: Sequence[float], wanted: Sequence[float]
     return result
 
 
+def levels_of(values: Floats, quantiles: Floats, known: Sequence[float]) -> tuple[Floats, Floats]:
+    """Gives the levels at which values lie: the inverse of `at_levels`.
+
+    Args:
+      values: [N], up to 1e300 in size, NaN = missing.
+      quantiles: [N, Q], finite, not falling.
+      known: their Q levels, rising.
+
+    Returns:
+      Levels [N] within [0, 1], and the logarithms of the smaller tails, ln min(p, 1 - p) [N], which
+      tell far values apart where the level has reached 0 or 1. A value that several known levels
+      share lies in their middle. NaN for missing values.
+    """
+    levels = np.asarray(known)
+    below = (quantiles < values[:, None]).sum(axis=1)
+    upto = (quantiles <= values[:, None]).sum(axis=1)
+    level = _inner_levels(values, quantiles, levels, below, upto)
+    missing = np.isnan(values)
+    level[missing] = np.nan
+    tail = np.log(np.minimum(level, 1.0 - level))
+    under, over = (upto == 0) & ~missing, below == len(levels)
+    if under.any() or over.any():
+        _put_outer(level, tail, values, quantiles, levels, under, over)
+    return level, tail
+
+
 def mean(quantiles: Floats, known: Sequence[float]) -> Floats:
     """Gives the mean of quantile functions [..., Q] with rising levels."""
     levels = np.asarray(known)
@@ -65,3 +105,70 @@ def _tails(quantiles: Floats, levels: Floats) -> tuple[Floats, Floats]:
     ratio = np.log((1.0 - levels[-2]) / (1.0 - levels[-1]))
     high = (quantiles[..., -1] - quantiles[..., -2]) / ratio
     return low, high
+
+
+def _inner_levels(
+    values: Floats,
+    quantiles: Floats,
+    levels: Floats,
+    below: NDArray[np.int64],
+    upto: NDArray[np.int64],
+) -> Floats:
+    """Gives levels [N] of values between the outermost quantiles; any number for other ones.
+
+    Args:
+      values: [N].
+      quantiles: [N, Q].
+      levels: [Q].
+      below: [N], how many quantiles lie below the value.
+      upto: [N], how many do not lie above it.
+    """
+    last = len(levels) - 1
+    right = np.minimum(np.maximum(below, 1), last)
+    rows = np.arange(len(values))
+    lower, upper = quantiles[rows, right - 1], quantiles[rows, right]
+    width = np.where(upper > lower, upper - lower, 1.0)
+    share = (np.minimum(np.maximum(values, lower), upper) - lower) / width
+    between = levels[right - 1] + share * (levels[right] - levels[right - 1])
+    shared = 0.5 * (levels[np.minimum(below, last)] + levels[np.maximum(upto - 1, 0)])
+    return np.where(upto > below, shared, between)
+
+
+def _put_outer(
+    level: Floats,
+    tail: Floats,
+    values: Floats,
+    quantiles: Floats,
+    levels: Floats,
+    under: NDArray[np.bool_],
+    over: NDArray[np.bool_],
+) -> None:
+    """Puts levels and logarithms of tails in where values lie beyond the outermost quantiles.
+
+    Args:
+      level: [N], changed in place.
+      tail: likewise.
+      values: [N].
+      quantiles: [N, Q].
+      levels: [Q].
+      under: [N], below the lowest one.
+      over: [N], above the highest one.
+    """
+    low, high = _tails(quantiles, levels)
+    finest = np.maximum(np.abs(quantiles).max(axis=1) * _FLOAT.eps, _FLOAT.tiny)
+    for outside, edge, distance, slope in (
+        (under, levels[0], quantiles[:, 0] - values, low),
+        (over, 1.0 - levels[-1], values - quantiles[:, -1], high),
+    ):
+        fallen = _fallen(distance[outside], np.maximum(slope, finest)[outside])
+        tail[outside] = np.log(edge) - fallen
+    level[under] = np.exp(tail[under])
+    level[over] = -np.expm1(tail[over])
+
+
+def _fallen(distance: Floats, slope: Floats) -> Floats:
+    """Gives by how much the logarithm of a tail falls over distances beyond its edge."""
+    with np.errstate(over="ignore", divide="ignore"):
+        depth = distance / slope
+        deep = _DEEP * (1.0 + np.log(distance) - np.log(slope) - np.log(_DEEP))
+    return np.where(depth <= _DEEP, depth, deep)

@@ -73,6 +73,11 @@ class ScaledContext:
         """Of the points up to the last renewal; 0 for a constant series."""
         return self._scale.deviation
 
+    @property
+    def renewed_at(self) -> int:
+        """How many of the points there were at the last renewal."""
+        return self._scale.anchor
+
     def scaled(self) -> Floats:
         """Gives the points in units of the scale, NaN = missing."""
         if self.deviation == 0.0:
