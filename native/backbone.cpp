@@ -1,7 +1,7 @@
-// A backbone: blocks one after the other over states in slots, and a norm after the last.
+#include "backbone.h"
+
 #include <cstring>
 
-#include "block.h"
 #include "guard.h"
 
 namespace xlstmd {
@@ -15,6 +15,17 @@ std::unique_ptr<Block> make_block(const xlstmd_block &spec, int64_t width, Preci
   if (spec.kind == XLSTMD_BLOCK_SLSTM) return make_slstm_block(spec, width, precision);
   if (spec.kind == XLSTMD_BLOCK_MLSTM) return make_mlstm_block(spec, width, precision);
   return make_preup_block(spec, width, precision);
+}
+
+// Moves the last tokens of each row together.
+void keep_last(Flow &flow, int64_t outputs) {
+  if (outputs == flow.steps) return;
+  for (int64_t r = 0; r < flow.rows; r++)
+    std::memmove(flow.x + r * outputs * flow.width,
+                 flow.x + ((r + 1) * flow.steps - outputs) * flow.width,
+                 static_cast<size_t>(outputs * flow.width) * sizeof(float));
+  flow.steps = outputs;
+  flow.valid = flow.reset = nullptr;
 }
 
 // Says whether all slots exist and no row writes what another one reads or writes.
@@ -41,74 +52,55 @@ bool apart(int64_t rows, int64_t slots, const int64_t *source, const int64_t *ta
 }
 
 }  // namespace
+
+int32_t check_slots(int64_t rows, int64_t slots, const int64_t *source, const int64_t *target) {
+  bool possible = false;
+  const int32_t status = guarded([&] { possible = apart(rows, slots, source, target); });
+  return status == kDone && !possible ? kBadSlots : status;
+}
+
 }  // namespace xlstmd
 
-struct xlstmd_backbone {
-  xlstmd_backbone(int64_t width, int64_t num_blocks, const xlstmd_block *specs, bool rms, float eps,
-                  const float *norm_weight, xlstmd::Precision precision)
-      : width(width),
-        norm_weight(norm_weight, norm_weight + width),
-        norm{this->norm_weight.data(), eps, rms} {
-    for (int64_t i = 0; i < num_blocks; i++) {
-      offsets.push_back(state_size);
-      blocks.push_back(xlstmd::make_block(specs[i], width, precision));
-      state_size += blocks.back()->state_size();
-    }
+xlstmd_backbone::xlstmd_backbone(int64_t width, int64_t num_blocks, const xlstmd_block *specs,
+                                 bool rms, float eps, const float *norm_weight,
+                                 xlstmd::Precision precision)
+    : width(width),
+      bytes(static_cast<size_t>(4 * width)),
+      norm_weight(norm_weight, norm_weight + width),
+      norm{this->norm_weight.data(), eps, rms} {
+  for (int64_t i = 0; i < num_blocks; i++) {
+    offsets.push_back(state_size);
+    blocks.push_back(xlstmd::make_block(specs[i], width, precision));
+    state_size += blocks.back()->state_size();
+    bytes += blocks.back()->bytes();
   }
+}
 
-  size_t bytes() const {
-    size_t total = 4 * norm_weight.size();
-    for (const auto &block : blocks) total += block->bytes();
-    return total;
+int64_t xlstmd_backbone::rows_together(int64_t rows, int64_t steps) const {
+  return std::min(rows, std::max<int64_t>(1, xlstmd::kTokens / steps));
+}
+
+xlstmd_backbone::Room xlstmd_backbone::reserve(xlstmd_pool &pool, int64_t rows, int64_t steps,
+                                               size_t of_caller) const {
+  size_t shared = of_caller, each = 0;
+  for (const auto &block : blocks) {
+    shared = std::max(shared, block->scratch_bytes(rows, steps));
+    each = std::max(each, block->thread_bytes(rows, steps, pool.threads()));
   }
+  pool.reserve(each);
+  const auto stream = static_cast<size_t>(rows * steps * width);
+  xlstmd::Pieces memory(pool.shared(shared + xlstmd::Pieces::bytes<float>(stream)));
+  return {memory.take<float>(stream), memory.take<char>(shared)};
+}
 
-  void clear(float *slot) const {
-    for (size_t i = 0; i < blocks.size(); i++) blocks[i]->clear(slot + offsets[i]);
+void xlstmd_backbone::forward(xlstmd::Flow &flow, int64_t outputs) const {
+  for (size_t i = 0; i < blocks.size(); i++) {
+    blocks[i]->mix(flow, offsets[i]);
+    // After the last memory nobody looks at tokens whose outputs are not wanted.
+    if (i + 1 == blocks.size()) xlstmd::keep_last(flow, outputs);
+    blocks[i]->finish(flow);
   }
-
-  int64_t rows_together(int64_t rows, int64_t steps) const {
-    return std::min(rows, std::max<int64_t>(1, xlstmd::kTokens / steps));
-  }
-
-  // All memory is there before the first number of a state is written.
-  void *reserve(xlstmd_pool &pool, int64_t rows, int64_t steps) const {
-    size_t shared = 0, each = 0;
-    for (const auto &block : blocks) {
-      shared = std::max(shared, block->scratch_bytes(rows, steps));
-      each = std::max(each, block->thread_bytes(rows, steps, pool.threads()));
-    }
-    pool.reserve(each);
-    return pool.shared(shared + xlstmd::Pieces::bytes<float>(
-                                    static_cast<size_t>(rows * steps * width)));
-  }
-
-  void forward(xlstmd::Flow flow, const float *x, int64_t outputs, float *y) const {
-    std::copy_n(x, static_cast<size_t>(flow.tokens() * width), flow.x);
-    for (size_t i = 0; i < blocks.size(); i++) {
-      blocks[i]->mix(flow, offsets[i]);
-      // After the last memory nobody looks at tokens whose outputs are not wanted.
-      if (i + 1 == blocks.size()) keep_last(flow, outputs);
-      blocks[i]->finish(flow);
-    }
-    flow.normed(norm, y);
-  }
-
-  // Moves the last tokens of each row together.
-  void keep_last(xlstmd::Flow &flow, int64_t outputs) const {
-    for (int64_t r = 0; r < flow.rows; r++)
-      std::memmove(flow.x + r * outputs * width,
-                   flow.x + ((r + 1) * flow.steps - outputs) * width,
-                   static_cast<size_t>(outputs * width) * sizeof(float));
-    flow.steps = outputs;
-    flow.valid = flow.reset = nullptr;
-  }
-
-  int64_t width, state_size = 0;
-  std::vector<float> norm_weight;
-  xlstmd::Norm norm;
-  std::vector<std::unique_ptr<xlstmd::Block>> blocks;
-  std::vector<int64_t> offsets;
-};
+}
 
 extern "C" xlstmd_backbone *xlstmd_backbone_create(int64_t width, int64_t num_blocks,
                                                    const xlstmd_block *blocks, int32_t rms_norm,
@@ -128,7 +120,7 @@ extern "C" int64_t xlstmd_backbone_state_size(const xlstmd_backbone *backbone) {
 }
 
 extern "C" int64_t xlstmd_backbone_bytes(const xlstmd_backbone *backbone) {
-  return static_cast<int64_t>(backbone->bytes());
+  return static_cast<int64_t>(backbone->bytes);
 }
 
 extern "C" void xlstmd_backbone_clear(const xlstmd_backbone *backbone, float *slot) {
@@ -140,11 +132,8 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
                                            const float *x, const uint8_t *reset, const uint8_t *valid,
                                            int64_t slots, float *arena, const int64_t *source,
                                            const int64_t *target, float *y) {
-  bool possible = false;
-  const int32_t status =
-      xlstmd::guarded([&] { possible = xlstmd::apart(rows, slots, source, target); });
+  const int32_t status = xlstmd::check_slots(rows, slots, source, target);
   if (status != xlstmd::kDone) return status;
-  if (!possible) return xlstmd::kBadSlots;
   return xlstmd::guarded([&] {
     const auto lock = pool->enter();
     const int64_t width = backbone->width, stride = backbone->state_size;
@@ -154,16 +143,17 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
           std::copy_n(arena + source[r] * stride, stride, arena + target[r] * stride);
       return;
     }
+    pool->wake(backbone->work(rows, steps));
     const int64_t together = backbone->rows_together(rows, steps);
-    xlstmd::Pieces memory(backbone->reserve(*pool, together, steps));
-    float *stream = memory.take<float>(static_cast<size_t>(together * steps * width));
-    void *scratch = memory.take<char>(0);
+    const auto room = backbone->reserve(*pool, together, steps);
     for (int64_t first = 0; first < rows; first += together) {
       const int64_t token = first * steps;
-      backbone->forward({*pool, std::min(together, rows - first), steps, width, stream,
-                         valid ? valid + token : nullptr, reset ? reset + token : nullptr, arena,
-                         stride, source + first, target + first, scratch},
-                        x + token * width, outputs, y + first * outputs * width);
+      xlstmd::Flow flow{*pool, std::min(together, rows - first), steps, width, room.stream,
+                        valid ? valid + token : nullptr, reset ? reset + token : nullptr, arena,
+                        stride, source + first, target + first, room.scratch};
+      std::copy_n(x + token * width, flow.tokens() * width, flow.x);
+      backbone->forward(flow, outputs);
+      flow.normed(backbone->norm, y + first * outputs * width);
     }
   });
 }

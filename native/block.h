@@ -29,18 +29,19 @@ struct Flow {
   }
   float *after(int64_t row, int64_t offset) const { return arena + target[row] * stride + offset; }
 
-  // Shares tokens among the threads, a few at a time.
+  // Shares tokens among the threads, a few at a time; `work` is that of one, as the pool counts.
   template <class F>
-  void each_token(const F &f) const {
+  void each_token(int64_t work, const F &f) const {
     constexpr int64_t kTogether = 8;
-    pool.run((tokens() + kTogether - 1) / kTogether, [&](int64_t part, int) {
+    const int64_t parts = (tokens() + kTogether - 1) / kTogether;
+    pool.run(parts, tokens() * work, [&](int64_t part, int) {
       const int64_t end = std::min(tokens(), (part + 1) * kTogether);
       for (int64_t token = part * kTogether; token < end; token++) f(token);
     });
   }
 
   void normed(const Norm &norm, float *to) const {
-    each_token([&](int64_t token) { norm.row(x + token * width, width, to + token * width); });
+    each_token(16 * width, [&](int64_t token) { norm.row(x + token * width, width, to + token * width); });
   }
 };
 

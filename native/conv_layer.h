@@ -27,7 +27,7 @@ class ConvLayer {
   void run(const Flow &flow, int64_t offset, const float *x, int64_t x_row, float *y,
            int64_t y_row) const {
     const ConvWeights<float> weights{taps_.data(), bias_.data(), window_, width_};
-    flow.pool.run(flow.rows, [&](int64_t row, int thread) {
+    flow.pool.run(flow.rows, 4 * flow.tokens() * window_ * width_, [&](int64_t row, int thread) {
       const int64_t token = row * flow.steps;
       conv_row<float>(flow.pool.scratch(thread, thread_bytes()), weights, flow.steps,
                       x + token * x_row, x_row, flow.reset ? flow.reset + token : nullptr,

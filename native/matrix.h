@@ -55,6 +55,8 @@ class Matrix {
   int64_t panels() const { return (outputs_ + kPanel<float> - 1) / kPanel<float>; }
   Precision precision() const { return precision_; }
   size_t bytes() const { return packed_.size() + 8 * scales_.size(); }
+  // What a product of so many rows takes, as `xlstmd_pool::run` counts: weights are fetched once.
+  int64_t work(int64_t rows) const { return static_cast<int64_t>(packed_.size()) / 4 * (rows + 1); }
 
   // Bytes that `prepare` needs for so many rows.
   size_t prepared_bytes(int64_t rows) const;
@@ -80,12 +82,12 @@ class Matrix {
 template <class Finish>
 void product(xlstmd_pool &pool, const Matrix &w, const float *x, int64_t x_row, int64_t rows,
              void *prepare_in, const Finish &finish) {
-  constexpr int64_t kRowBlock = 16 * kTileRows;
+  constexpr int64_t kRowBlock = 16 * kTileRows, kPrepareWork = 4;
   const int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const void *ready = x;
   if (w.precision() != Precision::float32) {
     ready = prepare_in;
-    pool.run(blocks, [&](int64_t block, int) {
+    pool.run(blocks, rows * w.inputs() * kPrepareWork, [&](int64_t block, int) {
       w.prepare(x, x_row, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock), prepare_in);
     });
   }
@@ -94,7 +96,7 @@ void product(xlstmd_pool &pool, const Matrix &w, const float *x, int64_t x_row, 
   const int64_t work = 2 * std::min(rows, kRowBlock) * w.inputs() * kPanel<float>;
   const int64_t per_task = std::max<int64_t>(1, 100000 / std::max<int64_t>(work, 1));
   const int64_t groups = (w.panels() + per_task - 1) / per_task;
-  pool.run(groups * blocks, [&](int64_t task, int) {
+  pool.run(groups * blocks, w.work(rows), [&](int64_t task, int) {
     alignas(64) float to[kTileRows * kPanel<float>];
     const int64_t block = task % blocks, group = task / blocks;
     const int64_t end = std::min(rows, (block + 1) * kRowBlock);

@@ -49,11 +49,36 @@ int64_t saved_of_head(const Problem &p) {
          MLSTMHead<T>::saved_size(p.qk_width, p.value_width);
 }
 
+// One step: gates of a row's heads side by side, then head by head.
+template <class T>
+void one_step(xlstmd_pool &pool, const Problem &p, const T *const *x, const T *const *start, T *out,
+              T *const *end) {
+  const int64_t K = p.qk_width, V = p.value_width, heads = p.rows * p.heads;
+  const auto count = static_cast<size_t>(heads);
+  Pieces memory(pool.shared(3 * Pieces::bytes<T>(count)));
+  const StepGates<T> gates{memory.take<T>(count), memory.take<T>(count), memory.take<T>(count)};
+  const MLSTMStep<T> step{{K, V}, rules<T>(p), gates};
+  const auto held = [&](int64_t row) { return p.valid && !p.valid[row]; };
+  const auto empty = [&](int64_t row) { return p.reset && p.reset[row]; };
+  for (int64_t row = 0; row < p.rows; row++) {
+    const int64_t at = row * p.heads;
+    if (held(row)) continue;
+    gates.from(at).fill(p.heads, x[3] + at, x[4] + at, empty(row) ? nullptr : start[2] + at,
+                        end[2] + at, rules<T>(p));
+  }
+  pool.run(heads, 4 * heads * K * V, [&](int64_t head, int) {
+    const int64_t row = head / p.heads;
+    step.run(head, x[0] + head * K, x[1] + head * K, x[2] + head * V, memory_of(p, start, head),
+             memory_of(p, end, head), out + head * V, empty(row), held(row));
+  });
+}
+
 template <class T>
 int32_t forward(xlstmd_pool *pool, const Problem &p, const T *const *inputs, const T *const *start,
                 T *out, T *const *end, T *saved) {
   return guarded([&] {
     const auto lock = pool->enter();
+    if (p.steps == 1) return one_step(*pool, p, inputs, start, out, end);
     const MLSTMHead<T> head(p.qk_width, p.value_width, rules<T>(p));
     const size_t bytes = head.bytes(p.qk_width, p.value_width);
     pool->reserve(bytes);
@@ -111,3 +136,12 @@ int32_t backward(xlstmd_pool *pool, const Problem &p, const T *const *inputs,
   }
 XLSTMD_MLSTM(f32, float)
 XLSTMD_MLSTM(f64, double)
+
+extern "C" int32_t xlstmd_mlstm_stepper_run(const xlstmd_mlstm_stepper *stepper, const float *q,
+                                            const float *k, const float *v, const float *i,
+                                            const float *f) {
+  const float *const inputs[] = {q, k, v, i, f};
+  float *const memory[] = {stepper->C, stepper->n, stepper->m};
+  return xlstmd::forward<float>(stepper->pool, *stepper->problem, inputs, memory, stepper->out,
+                                memory, nullptr);
+}

@@ -95,6 +95,8 @@ class StepRuns {
 
 }  // namespace xlstmd
 
+#include "mlstm_step.h"
+
 #include "mlstm_chunk.h"
 
 namespace xlstmd {

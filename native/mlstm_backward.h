@@ -164,10 +164,10 @@ class MLSTMHeadBackward {
       for (int64_t v = 0; v < size_.V; v++) u[v] = dh[v] * c.inverse[i];
       std::fill_n(u + size_.V, wide - size_.V, T(0));
       for (int64_t v = 0; v < wide; v++) bu[v] = u[v] * c.from_memory[i];
-      const T least = MLSTMChunk<T>::floor_of(splat<T>(c.m[i]))[0], size = std::fabs(c.dots[i]);
+      const T least = floor_of<T>(splat<T>(c.m[i]))[0], size = std::fabs(c.dots[i]);
       // A tie of the denominator's maximum is shared.
       const T by_query = size > least ? T(1) : size == least ? T(0.5) : T(0);
-      const bool bounded = std::fabs(c.m[i]) > MLSTMChunk<T>::kLimit;
+      const bool bounded = std::fabs(c.m[i]) > kFloorLimit<T>;
       r_[i] = c.dots[i] < 0 ? by_query * along : -by_query * along;
       to_m_[i] = -along * (rules_.eps + (bounded ? (1 - by_query) * least : T(0)));
     }

@@ -41,7 +41,7 @@ class MLSTMBlock final : public Block {
     const int64_t tokens = rows * steps;
     const size_t own = 2 * Pieces::bytes<float>(tokens * width_) +
                        Pieces::bytes<float>(tokens * projected()) +
-                       Pieces::bytes<float>(tokens * 2 * heads_) + prepared(tokens);
+                       Pieces::bytes<float>(tokens * gates_.row()) + prepared(tokens);
     return std::max(own, feedforward_.scratch_bytes(tokens));
   }
 
@@ -51,21 +51,16 @@ class MLSTMBlock final : public Block {
     float *normed = memory.take<float>(tokens * width_);
     float *read = memory.take<float>(tokens * width_);
     float *all = memory.take<float>(tokens * projected());
-    float *gates = memory.take<float>(tokens * 2 * heads_);
+    float *gates = memory.take<float>(tokens * gates_.row());
     void *ready = memory.take<char>(prepared(tokens));
     flow.normed(norm_, normed);
     gates_.run(flow, normed, width_, gates);
     product(flow.pool, in_, normed, width_, tokens, ready, Store{all, projected(), nullptr});
     const int64_t row = projected();
     memory_.run(flow, offset,
-                {{all, row},
-                 {all + qk_, row},
-                 {all + 2 * qk_, row},
-                 {gates, 2 * heads_},
-                 {gates + heads_, 2 * heads_}},
-                read);
+                {{all, row}, {all + qk_, row}, {all + 2 * qk_, row}, {gates, gates_.row()}}, read);
     const float *output_gate = all + 2 * qk_ + width_;
-    flow.each_token([&](int64_t token) {
+    flow.each_token(48 * width_, [&](int64_t token) {
       memory_.normed(read + token * width_, [&](VecF h, int64_t unit, int count) {
         const VecF gate = load_some<float>(output_gate + token * row + unit, count);
         store_some<float>(normed + token * width_ + unit, vsigmoid(gate) * h, count);

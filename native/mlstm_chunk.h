@@ -4,90 +4,6 @@
 
 namespace xlstmd {
 
-template <class T>
-struct HeadSize {
-  int64_t K, V;
-
-  // Both widths in whole vectors.
-  int64_t deep() const { return whole_vectors<T>(K); }
-  int64_t padded() const { return whole_vectors<T>(V); }
-  // Of C with rows of whole vectors; with n and m, on a cache line's boundary.
-  int64_t memory() const { return K * padded(); }
-  int64_t slot() const { return (memory() + K + 1 + 15) / 16 * 16; }
-  T query_scale() const { return 1 / std::sqrt(static_cast<T>(K)); }
-
-  void copy(const T *from, int64_t from_row, T *to, int64_t to_row) const {
-    for (int64_t k = 0; k < K; k++) {
-      std::copy_n(from + k * from_row, V, to + k * to_row);
-      std::fill_n(to + k * to_row + V, std::max<int64_t>(to_row - V, 0), T(0));
-    }
-  }
-};
-
-// The memory as a chunk finds it; C null where it is empty.
-template <class T>
-struct ChunkMemory {
-  const T *C;
-  int64_t pitch;
-  const T *n;
-  T m;
-};
-
-// C = keep * C + put v^T and out = factor * q C, in one pass over the memory.
-template <class T>
-struct StepPass {
-  HeadSize<T> size;
-  ChunkMemory<T> before;
-  T keep;
-  const T *put, *q, *v;  // put: the key times what the input gate takes
-  T factor;
-  T *C, *out;
-
-  // Vectors of a row that are summed side by side: the fewer instructions there are to a cache line,
-  // the more lines are under way.
-  static constexpr int kWidest = 16;
-
-  void run() const {
-    const int64_t whole = size.V / kLanes<T> * kLanes<T>;
-    for (int64_t c = 0; c < whole; c += kWidest * kLanes<T>)
-      with_rows<kWidest>(std::min<int64_t>(kWidest, (whole - c) / kLanes<T>), [&](auto vectors) {
-        before.C ? columns<decltype(vectors)::value, false>(c)
-                 : columns<decltype(vectors)::value, true>(c);
-      });
-    for (int64_t c = whole; c < size.V; c++) column(c);
-  }
-
-  template <int VECTORS, bool EMPTY>
-  void columns(int64_t c) const {
-    const StepPass pass = *this;
-    Vec<T> sums[VECTORS] = {}, values[VECTORS];
-    for (int i = 0; i < VECTORS; i++) values[i] = load<T>(pass.v + c + i * kLanes<T>);
-    const T *from = pass.before.C + c;
-    T *to = pass.C + c;
-    for (int64_t k = 0; k < pass.size.K; k++) {
-      for (int i = 0; i < VECTORS; i++) {
-        Vec<T> now = pass.put[k] * values[i];
-        if constexpr (!EMPTY) now += pass.keep * load<T>(from + i * kLanes<T>);
-        store<T>(to + i * kLanes<T>, now);
-        sums[i] += pass.q[k] * now;
-      }
-      from += pass.before.pitch;
-      to += pass.before.pitch;
-    }
-    for (int i = 0; i < VECTORS; i++) store<T>(pass.out + c + i * kLanes<T>, pass.factor * sums[i]);
-  }
-
-  void column(int64_t c) const {
-    T sum = 0;
-    for (int64_t k = 0; k < size.K; k++) {
-      const int64_t at = k * before.pitch + c;
-      C[at] = put[k] * v[c] + (before.C ? keep * before.C[at] : T(0));
-      sum += q[k] * C[at];
-    }
-    out[c] = factor * sum;
-  }
-};
-
 // What a step's stabilizer came from: the memory before the chunk, or else a step.
 inline constexpr int kFromMemory = -1;
 
@@ -214,15 +130,11 @@ class MLSTMChunk {
     invert();
   }
 
-  // 1 / (max(|n . q|, exp(-m)) + eps), the exponent bounded so that neither vanishes.
-  static constexpr T kLimit = sizeof(T) == 4 ? 80 : 600;
-  static Vec<T> floor_of(Vec<T> m) {
-    return vexp(-min(max(m, splat<T>(-kLimit)), splat<T>(kLimit)));
-  }
+  // 1 / (max(|n . q|, exp(-m)) + eps).
   void invert() {
     for (int64_t j = count; j < wide; j++) dots[j] = 0;
     for (int64_t j = 0; j < wide; j += kLanes<T>) {
-      const Vec<T> top = max(absolute(load<T>(dots + j)), floor_of(load<T>(m + j)));
+      const Vec<T> top = max(absolute(load<T>(dots + j)), floor_of<T>(load<T>(m + j)));
       store<T>(inverse + j, 1 / (top + rules_.eps));
     }
   }
@@ -304,17 +216,9 @@ class MLSTMChunk {
   // One step: the memory is updated and read in one pass.
   void one_step(int64_t t, const MLSTMInputs<T> &x, const ChunkMemory<T> &before, T *C, T *n,
                 T *out) {
-    const T *key = x.k[t];
-    T *put = own_q_;
-    for (int64_t k = 0; k < size_.K; k++) {
-      put[k] = take[0] * key[k];
-      n[k] = before.n ? keep[0] * before.n[k] + put[k] : put[k];
-    }
-    const T scale = size_.query_scale();
-    dots[0] = scale * dot<T>(n, x.q[t], size_.K);
-    invert();
-    const StepPass<T> pass{size_, before, keep[0], put, x.q[t], x.v[t], scale * inverse[0], C, out};
-    pass.run();
+    HeadStep<T>{size_, rules_.eps, x.q[t], x.k[t], x.v[t], before, keep[0], take[0],
+                floor_of<T>(splat<T>(m[0]))[0], C, n, out}
+        .run();
   }
 
   HeadSize<T> size_;

@@ -67,6 +67,15 @@ void xlstmd_pool::dismiss() {
   for (auto &worker : workers_) worker.join();
 }
 
+void xlstmd_pool::wake(int64_t work) {
+  if (work < kWorthWaking || asleep_.load() == 0) return;
+  {
+    std::lock_guard<std::mutex> lock(sleep_);
+    round_.fetch_add(2);
+  }
+  wake_.notify_all();
+}
+
 void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
   body_ = body;
   task_ = task;
@@ -83,15 +92,12 @@ void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
     }, this, static_cast<uint32_t>(count), 0);
     return;
   }
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   round_.fetch_add(1);
-  if (asleep_.load() > 0) {
-    std::lock_guard<std::mutex> lock(sleep_);
-    wake_.notify_all();
-  }
   take_tasks(0);
+  // Nobody waits for a worker that has not come: from here on it comes too late.
+  round_.fetch_add(1);
   int spins = 0;
-  while (busy_.load(std::memory_order_acquire) > 0) {
+  while (inside_.load() > 0) {
     if (++spins < xlstmd::kSpins) {
       xlstmd::relax();
     } else {
@@ -116,23 +122,33 @@ void xlstmd_pool::take_tasks(int thread) {
 
 void xlstmd_pool::work(int thread) {
   uint64_t seen = 0;
-  for (;;) {
-    int spins = 0;
-    while (round_.load(std::memory_order_acquire) == seen) {
+  int spins = 0;
+  while (!stop_.load()) {
+    const uint64_t round = round_.load();
+    if (round == seen) {
       if (++spins < xlstmd::kSpins) {
         xlstmd::relax();
-        continue;
+      } else {
+        sleep(seen);
+        spins = 0;
       }
-      std::unique_lock<std::mutex> lock(sleep_);
-      asleep_.fetch_add(1);
-      wake_.wait(lock, [this, seen] { return round_.load() != seen; });
-      asleep_.fetch_sub(1);
+      continue;
     }
-    seen = round_.load(std::memory_order_acquire);
-    if (stop_.load()) return;
-    take_tasks(thread);
-    busy_.fetch_sub(1, std::memory_order_release);
+    spins = 0;
+    seen = round;
+    if (round % 2 == 0) continue;
+    // Whoever closes the round sees this worker inside, or the worker sees that it is closed.
+    inside_.fetch_add(1);
+    if (round_.load() == round) take_tasks(thread);
+    inside_.fetch_sub(1);
   }
+}
+
+void xlstmd_pool::sleep(uint64_t seen) {
+  std::unique_lock<std::mutex> lock(sleep_);
+  asleep_.fetch_add(1);
+  wake_.wait(lock, [this, seen] { return round_.load() != seen; });
+  asleep_.fetch_sub(1);
 }
 
 extern "C" xlstmd_pool *xlstmd_pool_create(int32_t threads) {

@@ -59,16 +59,25 @@ struct xlstmd_pool {
   // One call at a time: whoever enters the library with this pool holds the lock until it leaves.
   std::unique_lock<std::mutex> enter() { return std::unique_lock<std::mutex>(entry_); }
 
-  // Runs task(index, thread) for every index below `tasks`, and returns when all are done.
+  // Wakes the threads for a call that has so much work: it waits for none of them.
+  void wake(int64_t work);
+
+  // Runs task(index, thread) for every index below `tasks`, and returns when all are done. `work` is
+  // that of all tasks together, in multiply-adds or what takes as long: small work is not shared.
   template <class Task>
-  void run(int64_t tasks, const Task &task) {
-    if (threads() == 1 || tasks <= 1) {
+  void run(int64_t tasks, int64_t work, const Task &task) {
+    if (threads() == 1 || tasks <= 1 || alone(work)) {
       for (int64_t index = 0; index < tasks; index++) task(index, 0);
       return;
     }
+    wake(work);
     share(tasks, [](const void *body, int64_t index, int thread) {
       (*static_cast<const Task *>(body))(index, thread);
     }, &task);
+  }
+  template <class Task>
+  void run(int64_t tasks, const Task &task) {
+    run(tasks, kWorthWaking, task);
   }
 
   // Makes sure that every thread has so much scratch: tasks must not run out of memory.
@@ -79,8 +88,18 @@ struct xlstmd_pool {
   void *shared(size_t bytes) { return shared_.bytes(bytes); }
 
  private:
+  // Work that is worth handing a part of to a thread that is awake, and worth waking one for: some
+  // eight microseconds of one thread, and forty.
+  static constexpr int64_t kWorthSharing = 400'000, kWorthWaking = 2'000'000;
+
   using Body = void (*)(const void *, int64_t, int);
+  // Threads of somebody else may always be asleep.
+  bool alone(int64_t work) const {
+    return work < kWorthSharing ||
+           (work < kWorthWaking && asleep_.load() == static_cast<int>(workers_.size()));
+  }
   void share(int64_t tasks, Body body, const void *task);
+  void sleep(uint64_t seen);
   void work(int thread);
   void dismiss();
   void take_tasks(int thread);
@@ -91,6 +110,7 @@ struct xlstmd_pool {
   std::mutex entry_;
   std::mutex sleep_;
   std::condition_variable wake_;
+  // Odd while tasks can be taken.
   std::atomic<uint64_t> round_{0};
   // Tasks of one thread that nobody has taken yet, on a cache line of their own.
   struct alignas(64) Share {
@@ -98,7 +118,7 @@ struct xlstmd_pool {
     int64_t end = 0;
   };
   std::vector<Share> shares_;
-  std::atomic<int> busy_{0};
+  std::atomic<int> inside_{0};  // workers that are taking tasks
   std::atomic<int> asleep_{0};
   std::atomic<bool> stop_{false};
   xlstmd_team_run run_ = nullptr;

@@ -16,13 +16,13 @@ class SmallBlocks {
       for (int64_t i = 0; i < block; i++)
         weights_[static_cast<size_t>(i * width + unit)] =
             weights[(unit / block * block + i) * block + unit % block];
-    for (int64_t i = 0; i < block; i++)
-      for (int64_t lane = 0; lane < kLanes<float>; lane++)
-        sources_.push_back(static_cast<int32_t>(lane / block * block + i));
   }
 
+  // Of one row, as the pool counts.
+  int64_t work() const { return 2 * block_ * width_; }
+
   void row(const float *x, float *to) const {
-    if (block_ <= kLanes<float> && kLanes<float> % block_ == 0) return by_lanes(x, to);
+    if (block_ == 4) return by_lanes(x, to, std::make_integer_sequence<int, kLanes<float>>{});
     for (int64_t unit = 0; unit < width_; unit++) {
       float sum = 0;
       for (int64_t i = 0; i < block_; i++)
@@ -32,22 +32,24 @@ class SmallBlocks {
   }
 
  private:
-  void by_lanes(const float *x, float *to) const {
-    each_vector(x, width_, [&](VecF v, int64_t unit, int count) {
-      VecF sum{};
-      for (int64_t i = 0; i < block_; i++) {
-        VecI from;
-        std::memcpy(&from, &sources_[static_cast<size_t>(i * kLanes<float>)], sizeof from);
-        const float *weight = &weights_[static_cast<size_t>(i * width_ + unit)];
-        sum += load_some<float>(weight, count) * __builtin_shuffle(v, from);
-      }
-      store_some<float>(to + unit, sum, count);
+  // Blocks of four, as published models have them: whole blocks lie in a vector.
+  template <int... LANE>
+  void by_lanes(const float *x, float *to, std::integer_sequence<int, LANE...>) const {
+    const float *weights = weights_.data();
+    each_vector(x, width_, [&, width = width_](VecF v, int64_t unit, int count) {
+      const auto part = [&](int64_t i, VecF from) {
+        return load_some<float>(weights + i * width + unit, count) * from;
+      };
+      const VecF first = part(0, __builtin_shufflevector(v, v, (LANE / 4 * 4)...));
+      const VecF second = part(1, __builtin_shufflevector(v, v, (LANE / 4 * 4 + 1)...));
+      const VecF third = part(2, __builtin_shufflevector(v, v, (LANE / 4 * 4 + 2)...));
+      const VecF fourth = part(3, __builtin_shufflevector(v, v, (LANE / 4 * 4 + 3)...));
+      store_some<float>(to + unit, (first + second) + (third + fourth), count);
     });
   }
 
   int64_t width_, block_;
   std::vector<float> weights_;
-  std::vector<int32_t> sources_;  // the lane that each lane's i-th input comes from
 };
 
 class PreUpBlock final : public Block {
@@ -88,7 +90,7 @@ class PreUpBlock final : public Block {
     const int64_t tokens = rows * steps;
     return Pieces::bytes<float>(tokens * width_) + Pieces::bytes<float>(tokens * 2 * inner_) +
            2 * Pieces::bytes<float>(tokens * inner_) + Pieces::bytes<float>(tokens * 3 * inner_) +
-           Pieces::bytes<float>(tokens * 2 * heads_) + prepared(tokens);
+           Pieces::bytes<float>(tokens * gates_.row()) + prepared(tokens);
   }
 
   void mix(const Flow &flow, int64_t offset) const override {
@@ -99,7 +101,7 @@ class PreUpBlock final : public Block {
     float *mixed = memory.take<float>(tokens * inner_);
     float *read = memory.take<float>(tokens * inner_);
     float *qkv = memory.take<float>(tokens * 3 * inner_);
-    float *gates = memory.take<float>(tokens * 2 * heads_);
+    float *gates = memory.take<float>(tokens * gates_.row());
     void *ready = memory.take<char>(prepared(tokens));
     flow.normed(norm_, normed);
     product(flow.pool, up_, normed, width_, tokens, ready, Store{both, 2 * inner_, nullptr});
@@ -108,11 +110,7 @@ class PreUpBlock final : public Block {
     const int64_t row = 3 * inner_;
     gates_.run(flow, qkv, row, gates);
     memory_.run(flow, offset + conv_.state_size(),
-                {{qkv, row},
-                 {qkv + inner_, row},
-                 {qkv + 2 * inner_, row},
-                 {gates, 2 * heads_},
-                 {gates + heads_, 2 * heads_}},
+                {{qkv, row}, {qkv + inner_, row}, {qkv + 2 * inner_, row}, {gates, gates_.row()}},
                 read);
     gate(flow, both, mixed, read);
     product(flow.pool, down_, read, inner_, tokens, ready, Add{flow.x, width_});
@@ -126,7 +124,7 @@ class PreUpBlock final : public Block {
   }
 
   void project(const Flow &flow, const float *both, const float *mixed, float *qkv) const {
-    flow.each_token([&](int64_t token) {
+    flow.each_token(3 * query_.work(), [&](int64_t token) {
       const float *c = mixed + token * inner_;
       float *to = qkv + token * 3 * inner_;
       query_.row(c, to);
@@ -136,7 +134,7 @@ class PreUpBlock final : public Block {
   }
 
   void gate(const Flow &flow, const float *both, const float *mixed, float *read) const {
-    flow.each_token([&](int64_t token) {
+    flow.each_token(48 * inner_, [&](int64_t token) {
       const float *c = mixed + token * inner_, *z = both + token * 2 * inner_ + inner_;
       float *to = read + token * inner_;
       memory_.normed(to, [&](VecF h, int64_t unit, int count) {

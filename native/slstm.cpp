@@ -38,17 +38,16 @@ struct Sequence {
   int64_t saved_at(int64_t head, int64_t t, int64_t row, int part) const {
     return (((head * p.steps + t) * p.rows + row) * kSaved + part) * padded;
   }
-  int64_t slope_at(int64_t head, int64_t t, int64_t row) const {
-    return ((head * p.steps + t) * p.rows + row) * kGates * padded;
-  }
+  int64_t slopes() const { return kGates * padded; }  // numbers of a row's slopes
+
+  int64_t blocks(int64_t block) const { return (p.rows + block - 1) / block; }
 
   template <class Task>
-  void each_block(xlstmd_pool &pool, const Task &task) const {
-    const int64_t block = rows_per_task(p.rows, p.heads, pool.threads());
-    const int64_t blocks = (p.rows + block - 1) / block;
-    pool.run(p.heads * blocks, [&](int64_t index, int thread) {
-      const int64_t first = index % blocks * block;
-      task(index / blocks, first, std::min(block, p.rows - first), thread);
+  void each_block(xlstmd_pool &pool, int64_t block, const Task &task) const {
+    const int64_t count = blocks(block);
+    pool.run(p.heads * count, [&](int64_t index, int thread) {
+      const int64_t first = index % count * block;
+      task(index / count, first, std::min(block, p.rows - first), thread);
     });
   }
 };
@@ -71,8 +70,9 @@ void forward(xlstmd_pool &pool, const Sequence<T> &q, const T *preacts, const T 
       return recurrent + ((h * p.units + k) * kGates + g) * p.units;
     });
   });
-  pool.reserve(Rows::bytes(rows_per_task(p.rows, p.heads, pool.threads()), p.units));
-  q.each_block(pool, [&](int64_t head, int64_t first, int64_t rows, int thread) {
+  const int64_t most = rows_per_task(p.rows, p.heads, pool.threads());
+  pool.reserve(Rows::bytes(most, p.units));
+  q.each_block(pool, most, [&](int64_t head, int64_t first, int64_t rows, int thread) {
     Pieces memory(pool.scratch(thread, Rows::bytes(rows, p.units)));
     Rows block(memory, head, first, rows, p.units);
     for (int64_t r = 0; r < rows; r++) {
@@ -165,6 +165,10 @@ void transpose(const Sequence<T> &q, const T *recurrent, int64_t head, T *to) {
             recurrent[((head * units + k) * kGates + g) * units + u];
 }
 
+// Rows that share a task: their part of the recurrent weights' gradient is summed by itself, so that
+// it does not depend on the number of threads.
+constexpr int64_t kBackRows = 32;
+
 template <class T>
 struct Backward {
   xlstmd_pool &pool;
@@ -173,59 +177,81 @@ struct Backward {
   Memory<const T> d_end;
   T *d_preacts, *d_recurrent;
   Memory<T> d_start;
-  T *slopes;      // [heads][steps][rows][gates * padded]
   T *transposed;  // [heads][gates * padded][padded]
+  T *parts;       // [heads][blocks][padded][gates * padded], of the recurrent weights' gradient
+
+  // What travels from step to step of a block's rows, and what a step makes.
+  struct Travelers {
+    T *state[4];  // gradients of h, c, n, m, [rows][padded]
+    T *from_gates;
+    T *slopes;  // of the gates' pre-activations, [rows][gates * padded]
+
+    Travelers(Pieces memory, int64_t rows, int64_t padded) {
+      for (T *&each : state) each = memory.take<T>(rows * padded);
+      from_gates = memory.take<T>(rows * padded);
+      slopes = memory.take<T>(rows * kGates * padded);
+    }
+    static size_t bytes(int64_t rows, int64_t padded) {
+      return 5 * Pieces::bytes<T>(rows * padded) + Pieces::bytes<T>(rows * kGates * padded);
+    }
+  };
+
+  T *part(int64_t head, int64_t first) const {
+    return parts + (head * q.blocks(kBackRows) + first / kBackRows) * q.padded * q.slopes();
+  }
 
   void block(int64_t head, int64_t first, int64_t rows, int thread) const {
     const auto &p = q.p;
-    const int64_t size = rows * q.padded;
-    Pieces memory(pool.scratch(thread, 5 * Pieces::bytes<T>(size)));
-    T *part[5];
-    for (T *&each : part) {
-      each = memory.take<T>(size);
-      std::fill_n(each, size, T(0));
-    }
+    const Travelers d(Pieces(pool.scratch(thread, Travelers::bytes(rows, q.padded))), rows,
+                      q.padded);
     const T *ends[] = {d_end.h, d_end.c, d_end.n, d_end.m};
     T *starts[] = {d_start.h, d_start.c, d_start.n, d_start.m};
+    for (int i = 0; i < 4; i++) {
+      std::fill_n(d.state[i], rows * q.padded, T(0));
+      for (int64_t r = 0; r < rows; r++)
+        std::copy_n(ends[i] + q.state_at(first + r, head), p.units, d.state[i] + r * q.padded);
+    }
+    if (p.steps == 0) std::fill_n(part(head, first), q.padded * q.slopes(), T(0));
+    for (int64_t t = p.steps - 1; t >= 0; t--) step(head, first, rows, t, d);
     for (int64_t r = 0; r < rows; r++)
       for (int i = 0; i < 4; i++)
-        std::copy_n(ends[i] + q.state_at(first + r, head), p.units, part[i] + r * q.padded);
-    for (int64_t t = p.steps - 1; t >= 0; t--) step(head, first, rows, t, part);
-    for (int64_t r = 0; r < rows; r++)
-      for (int i = 0; i < 4; i++)
-        std::copy_n(part[i] + r * q.padded, p.units, starts[i] + q.state_at(first + r, head));
+        std::copy_n(d.state[i] + r * q.padded, p.units, starts[i] + q.state_at(first + r, head));
   }
 
-  void step(int64_t head, int64_t first, int64_t rows, int64_t t, T *(&part)[5]) const {
-    T *from_gates = part[4];
-    for (int64_t r = 0; r < rows; r++) unit_slopes(head, first + r, t, r * q.padded, part);
-    gemm<T>(rows, q.padded, kGates * q.padded,
-            {slopes + q.slope_at(head, t, first), kGates * q.padded, 1},
-            transposed + head * kGates * q.padded * q.padded, q.padded, from_gates, q.padded, false);
+  void step(int64_t head, int64_t first, int64_t rows, int64_t t, const Travelers &d) const {
+    for (int64_t r = 0; r < rows; r++) unit_slopes(head, first + r, t, r, d);
+    gemm<T>(rows, q.padded, q.slopes(), {d.slopes, q.slopes(), 1},
+            transposed + head * q.slopes() * q.padded, q.padded, d.from_gates, q.padded, false);
+    // d R += h before the step times the gates' gradients, while these lie in the cache.
+    gemm<T>(q.padded, q.slopes(), rows,
+            {saved + q.saved_at(head, t, first, kGates), 1, kSaved * q.padded}, d.slopes,
+            q.slopes(), part(head, first), q.slopes(), t < q.p.steps - 1);
     for (int64_t r = 0; r < rows; r++) {
       const int64_t row = r * q.padded;
       // A padded step hands the hidden state's gradient on.
-      if (!q.holds(first + r, t)) std::copy_n(from_gates + row, q.padded, part[0] + row);
+      if (!q.holds(first + r, t)) std::copy_n(d.from_gates + row, q.padded, d.state[0] + row);
       if (q.empties(first + r, t))
-        for (int i = 0; i < 4; i++) std::fill_n(part[i] + row, q.padded, T(0));
+        for (T *each : d.state) std::fill_n(each + row, q.padded, T(0));
     }
   }
 
-  void unit_slopes(int64_t head, int64_t row, int64_t t, int64_t at, T *(&part)[5]) const {
+  void unit_slopes(int64_t head, int64_t row, int64_t t, int64_t r, const Travelers &travelers) const {
     const auto &p = q.p;
-    T *to = slopes + q.slope_at(head, t, row);
+    T *to = travelers.slopes + r * q.slopes();
     const bool holds = q.holds(row, t);
     for (int64_t u = 0; u < p.units; u += kLanes<T>) {
       const int lanes = static_cast<int>(std::min<int64_t>(kLanes<T>, p.units - u));
       Vec<T> gates[kGates] = {};
       if (!holds) {
-        Slopes<T> d{load<T>(part[0] + at + u), load<T>(part[1] + at + u),
-                    load<T>(part[2] + at + u), load<T>(part[3] + at + u)};
+        const int64_t at = r * q.padded + u;
+        T *const(&state)[4] = travelers.state;
+        Slopes<T> d{load<T>(state[0] + at), load<T>(state[1] + at), load<T>(state[2] + at),
+                    load<T>(state[3] + at)};
         d.h += load_some<T>(d_out + q.output_at(row, t, head) + u, lanes);
         back_step<T>(q.rules(), saved + q.saved_at(head, t, row, 0) + u, q.padded, d, gates);
-        store<T>(part[1] + at + u, d.c);
-        store<T>(part[2] + at + u, d.n);
-        store<T>(part[3] + at + u, d.m);
+        store<T>(state[1] + at, d.c);
+        store<T>(state[2] + at, d.n);
+        store<T>(state[3] + at, d.m);
       }
       for (int g = 0; g < kGates; g++) {
         // Lanes beyond the last unit carry no weight, and must carry no number.
@@ -236,37 +262,30 @@ struct Backward {
     }
   }
 
-  // d R = sum over rows and steps of h before the step times the gates' gradients.
-  void recurrent_rows(int64_t head, int64_t first, int64_t count, int thread) const {
+  // d R of one head: the blocks' parts, in their order.
+  void sum_parts(int64_t head) const {
     const auto &p = q.p;
-    const int64_t width = kGates * q.padded;
-    T *sums = static_cast<T *>(pool.scratch(thread, sizeof(T) * count * width));
-    gemm<T>(count, width, p.steps * p.rows,
-            {saved + q.saved_at(head, 0, 0, kGates) + first, 1, kSaved * q.padded},
-            slopes + q.slope_at(head, 0, 0), width, sums, width, false);
-    for (int64_t k = 0; k < count; k++)
-      for (int g = 0; g < kGates; g++)
-        std::copy_n(sums + k * width + g * q.padded, p.units,
-                    d_recurrent + ((head * p.units + first + k) * kGates + g) * p.units);
+    for (int64_t k = 0; k < p.units; k++)
+      for (int g = 0; g < kGates; g++) {
+        T *to = d_recurrent + ((head * p.units + k) * kGates + g) * p.units;
+        std::fill_n(to, p.units, T(0));
+        for (int64_t first = 0; first < p.rows; first += kBackRows) {
+          const T *from = part(head, first) + k * q.slopes() + g * q.padded;
+          for (int64_t u = 0; u < p.units; u++) to[u] += from[u];
+        }
+      }
   }
 
   void run() const {
     const auto &p = q.p;
     pool.run(p.heads, [&](int64_t head, int) {
-      transpose(q, recurrent, head, transposed + head * kGates * q.padded * q.padded);
+      transpose(q, recurrent, head, transposed + head * q.slopes() * q.padded);
     });
-    constexpr int64_t kRows = 4 * kTileRows;
-    const int64_t most = rows_per_task(p.rows, p.heads, pool.threads());
-    pool.reserve(std::max(5 * Pieces::bytes<T>(most * q.padded),
-                          Pieces::bytes<T>(kRows * kGates * q.padded)));
-    q.each_block(pool, [&](int64_t head, int64_t first, int64_t rows, int thread) {
+    pool.reserve(Travelers::bytes(std::min(kBackRows, p.rows), q.padded));
+    q.each_block(pool, kBackRows, [&](int64_t head, int64_t first, int64_t rows, int thread) {
       block(head, first, rows, thread);
     });
-    const int64_t parts = (p.units + kRows - 1) / kRows;
-    pool.run(p.heads * parts, [&](int64_t index, int thread) {
-      const int64_t first = index % parts * kRows;
-      recurrent_rows(index / parts, first, std::min(kRows, p.units - first), thread);
-    });
+    pool.run(p.heads, [&](int64_t head, int) { sum_parts(head); });
   }
 };
 
@@ -289,11 +308,11 @@ int32_t run_backward(xlstmd_pool *pool, const xlstmd_slstm_problem *problem, con
     const auto lock = pool->enter();
     const Sequence<T> q(*problem);
     const auto &p = *problem;
-    const size_t slopes = static_cast<size_t>(p.heads * p.steps * p.rows * kGates * q.padded);
-    const size_t turned = static_cast<size_t>(p.heads * kGates * q.padded * q.padded);
-    Pieces memory(pool->shared(Pieces::bytes<T>(slopes) + Pieces::bytes<T>(turned)));
-    T *slopes_at = memory.take<T>(slopes);
+    const size_t turned = static_cast<size_t>(p.heads * q.slopes() * q.padded);
+    const size_t parts = turned * static_cast<size_t>(q.blocks(kBackRows));
+    Pieces memory(pool->shared(Pieces::bytes<T>(turned) + Pieces::bytes<T>(parts)));
     T *turned_at = memory.take<T>(turned);
+    T *parts_at = memory.take<T>(parts);
     Backward<T>{*pool,
                 q,
                 recurrent,
@@ -303,8 +322,8 @@ int32_t run_backward(xlstmd_pool *pool, const xlstmd_slstm_problem *problem, con
                 d_preacts,
                 d_recurrent,
                 {d_start[0], d_start[1], d_start[2], d_start[3]},
-                slopes_at,
-                turned_at}
+                turned_at,
+                parts_at}
         .run();
   });
 }

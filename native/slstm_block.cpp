@@ -63,7 +63,8 @@ class SLSTMBlock final : public Block {
     if (!conv_.absent()) conv_.run(flow, offset, plain, width_, gated, width_);
     const int64_t block = rows_per_task(flow.rows, heads_, flow.pool.threads());
     const int64_t blocks = (flow.rows + block - 1) / block;
-    flow.pool.run(heads_ * blocks, [&](int64_t index, int thread) {
+    const int64_t work = (flow.rows + 1) * flow.steps * 2 * kGates * width_ * units_;
+    flow.pool.run(heads_ * blocks, work, [&](int64_t index, int thread) {
       const int64_t first = index % blocks * block, rows = std::min(block, flow.rows - first);
       recur(flow, offset + conv_.state_size(), plain, conv_.absent() ? plain : gated, index / blocks, first,
             rows, thread);

@@ -7,7 +7,7 @@
 
 #include <type_traits>
 
-#include "vec.h"
+#include "dot.h"
 
 namespace xlstmd {
 
@@ -15,16 +15,38 @@ inline constexpr int kPanelVectors = 4;
 template <class T>
 inline constexpr int kPanel = kPanelVectors * kLanes<T>;
 
+// What is multiplied: numbers, or pairs of bfloat16 along the depth, whose two products are added
+// at once.
+struct Pair {
+  uint32_t bits;
+};
+template <class E>
+struct Terms {
+  using Sum = E;
+  using Lanes = Vec<E>;
+  static Vec<E> add(Vec<E> sum, E x, Vec<E> w) { return sum + splat<E>(x) * w; }
+};
+template <>
+struct Terms<Pair> {
+  using Sum = float;
+  using Lanes = VecI;
+  static VecF add(VecF sum, Pair x, VecI w) { return dot2(sum, x.bits, w); }
+};
+template <class E>
+using SumOf = typename Terms<E>::Sum;
+
 // sums[r][v] += sum over k of x[r][k * step] * columns[k * pitch + v * lanes]
-template <class T, int ROWS, int VECTORS, int WIDTH>
-inline void accumulate(Vec<T> (&sums)[ROWS][WIDTH], int64_t depth, const T *const (&x)[ROWS],
-                       int64_t step, const T *columns, int64_t pitch, int first = 0) {
+template <class T, int ROWS, int VECTORS, int WIDTH, class E>
+inline void accumulate(Vec<T> (&sums)[ROWS][WIDTH], int64_t depth, const E *const (&x)[ROWS],
+                       int64_t step, const E *columns, int64_t pitch, int first = 0) {
   for (int64_t k = 0; k < depth; k++) {
-    Vec<T> w[VECTORS];
-    for (int v = 0; v < VECTORS; v++) w[v] = load<T>(columns + k * pitch + v * kLanes<T>);
+    typename Terms<E>::Lanes w[VECTORS];
+    for (int v = 0; v < VECTORS; v++)
+      __builtin_memcpy(&w[v], columns + k * pitch + v * kLanes<T>, sizeof w[v]);
     for (int r = 0; r < ROWS; r++) {
-      const Vec<T> value = splat<T>(x[r][k * step]);
-      for (int v = 0; v < VECTORS; v++) sums[r][first + v] += value * w[v];
+      const E value = x[r][k * step];
+      for (int v = 0; v < VECTORS; v++)
+        sums[r][first + v] = Terms<E>::add(sums[r][first + v], value, w[v]);
     }
   }
 }

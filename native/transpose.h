@@ -40,7 +40,7 @@ inline void turn_squares(Vec<T> (&rows)[kLanes<T>]) {
 
 }  // namespace detail
 
-// to[c * to_row + r] = from[r * from_row + c]
+// to[c * to_row + r] = from[r * from_row + c], bits as they are: T may stand for what has its size.
 template <class T>
 void transpose(int64_t rows, int64_t columns, const T *from, int64_t from_row, T *to,
                int64_t to_row) {
@@ -55,7 +55,7 @@ void transpose(int64_t rows, int64_t columns, const T *from, int64_t from_row, T
     }
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
-      to[c * to_row + r] = from[r * from_row + c];
+      __builtin_memcpy(to + c * to_row + r, from + r * from_row + c, sizeof(T));
 }
 
 }  // namespace xlstmd

@@ -71,13 +71,30 @@ XLSTMD_EXPORT int32_t xlstmd_gemm_f64(xlstmd_pool *pool, int64_t m, int64_t n, i
                                       const double *a, int64_t a_row, int64_t a_column,
                                       const double *b, double *c);
 
-/* y [rows, outputs] = x [rows, inputs] W^T + bias; weight [outputs, inputs], bias may be null. */
-XLSTMD_EXPORT int32_t xlstmd_linear_f32(xlstmd_pool *pool, int64_t rows, int64_t inputs,
-                                        int64_t outputs, const float *x, const float *weight,
-                                        const float *bias, float *y);
-XLSTMD_EXPORT int32_t xlstmd_linear_f64(xlstmd_pool *pool, int64_t rows, int64_t inputs,
-                                        int64_t outputs, const double *x, const double *weight,
-                                        const double *bias, double *y);
+/* y [rows, outputs] = x [rows, inputs] W^T + bias; weight [outputs, inputs]; bias, and gradients
+ * that nobody wants, may be null. */
+typedef struct {
+  int64_t rows, inputs, outputs;
+  int32_t products; /* float32, or bfloat16: rounds what is multiplied; float64 rounds nothing */
+} xlstmd_linear_problem;
+XLSTMD_EXPORT int32_t xlstmd_linear_forward_f32(xlstmd_pool *pool,
+                                                const xlstmd_linear_problem *problem,
+                                                const float *x, const float *weight,
+                                                const float *bias, float *y);
+XLSTMD_EXPORT int32_t xlstmd_linear_forward_f64(xlstmd_pool *pool,
+                                                const xlstmd_linear_problem *problem,
+                                                const double *x, const double *weight,
+                                                const double *bias, double *y);
+XLSTMD_EXPORT int32_t xlstmd_linear_backward_f32(xlstmd_pool *pool,
+                                                 const xlstmd_linear_problem *problem,
+                                                 const float *x, const float *weight,
+                                                 const float *dy, float *dx, float *d_weight,
+                                                 float *d_bias);
+XLSTMD_EXPORT int32_t xlstmd_linear_backward_f64(xlstmd_pool *pool,
+                                                 const xlstmd_linear_problem *problem,
+                                                 const double *x, const double *weight,
+                                                 const double *dy, double *dx, double *d_weight,
+                                                 double *d_bias);
 
 /* Maps with diagonal blocks, `parts` of them side by side. x[part] [rows, groups, inputs], parts may
  * share one; weight[part] [groups, inputs, outputs]; bias [parts, groups, outputs] or null;
@@ -126,7 +143,8 @@ XLSTMD_EXPORT int32_t xlstmd_norm_backward_f64(xlstmd_pool *pool,
  * down [width, hidden]; saved [2, rows, hidden] for the backward pass, or null. */
 typedef struct {
   int64_t rows, width, hidden;
-  int32_t gelu; /* else SiLU */
+  int32_t gelu;     /* else SiLU */
+  int32_t products; /* as of a linear map */
 } xlstmd_feedforward_problem;
 XLSTMD_EXPORT int32_t xlstmd_feedforward_forward_f32(xlstmd_pool *pool,
                                                      const xlstmd_feedforward_problem *problem,
@@ -216,6 +234,17 @@ XLSTMD_EXPORT int32_t xlstmd_mlstm_backward_f64(
     xlstmd_pool *pool, const xlstmd_mlstm_problem *problem, const double *const *inputs,
     const double *const *start, const double *out, const double *saved, const double *d_out,
     const double *const *d_end, double *const *d_inputs, double *const *d_start);
+
+/* Steps of one memory in place: what xlstmd_mlstm_forward_f32 does with one step, `problem` that of
+ * one step; C, n and m are changed, out is written. */
+typedef struct {
+  xlstmd_pool *pool;
+  const xlstmd_mlstm_problem *problem;
+  float *C, *n, *m, *out;
+} xlstmd_mlstm_stepper;
+XLSTMD_EXPORT int32_t xlstmd_mlstm_stepper_run(const xlstmd_mlstm_stepper *stepper, const float *q,
+                                               const float *k, const float *v, const float *i,
+                                               const float *f);
 
 /* ---- causal depthwise convolution over a sequence ---- */
 
@@ -316,6 +345,28 @@ XLSTMD_EXPORT int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_ba
                                               const float *x, const uint8_t *reset,
                                               const uint8_t *valid, int64_t slots, float *arena, const int64_t *source,
                                               const int64_t *target, float *y);
+
+/* ---- steps of streams between two maps, with everything that stays from step to step ---- */
+
+/* A map is a packed matrix and a bias [outputs] or null; a null matrix is no map. x [rows, inputs of
+ * `into`, or else width], y [rows, outputs of `out_of`, or else width]; the rest as in
+ * xlstmd_backbone_forward. */
+typedef struct {
+  xlstmd_pool *pool;
+  const xlstmd_backbone *backbone;
+  const xlstmd_matrix *into;
+  const float *into_bias;
+  const xlstmd_matrix *out_of;
+  const float *out_of_bias;
+  const float *x;
+  int64_t slots;
+  float *arena;
+  const int64_t *source, *target;
+  float *y;
+} xlstmd_stepper;
+/* One step of the first rows: what xlstmd_matrix_product, xlstmd_backbone_forward and
+ * xlstmd_matrix_product give, to the last bit. */
+XLSTMD_EXPORT int32_t xlstmd_stepper_run(const xlstmd_stepper *stepper, int64_t rows);
 
 /* ---- down(activation(up(x))) + skip(x), the maps into and out of a backbone ---- */
 

@@ -25,6 +25,9 @@ FORMS = {
 # Another batch size lets the matrix library sum in another order, nothing else.
 NEIGHBORS = 1e-6
 
+# Two chains of products with factors rounded to bfloat16 (half a unit in the last place is 2^-9).
+ROUNDED = 4e-3
+
 # Plain NumPy with `exp` where the ops say `logsigmoid`, and gradients by complex steps.
 GOLDEN = Tolerance(outputs=1e-12, gradients=1e-10)
 

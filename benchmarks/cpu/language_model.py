@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.cpu.peers import compiled, named, transformers_own
-from benchmarks.cpu.runtime import make_product, make_runner
+from benchmarks.cpu.runtime import make_runner
 from benchmarks.cpu.weights import large_backbone
 from benchmarks.cpu.workload import Candidate, Cost, Plan, Precision, Work, ours_by_precision
 from xlstmd.nn.config import BackboneConfig, MLSTMBlockConfig
@@ -77,13 +77,14 @@ def work(model: Any, batch: int, plan: Plan) -> Work:
 def ours(
     state: dict[str, Tensor], precision: Precision, threads: int
 ) -> tuple[Callable[[Tokens], Any], Callable[[int], None]]:
-    """Gives our model, assembled from a table, a backbone and a packed head."""
-    runner = make_runner(CONFIG, large_backbone(state, BLOCKS, HEADS), precision, threads)
+    """Gives our model: a table, then a backbone and a packed head in one call."""
+    head = (state["lm_head.weight"].numpy(), None)
+    backbone = large_backbone(state, BLOCKS, HEADS)
+    runner = make_runner(CONFIG, backbone, precision, threads, (None, head))
     table = state["embedding.weight"].numpy()
-    head = make_product(state["lm_head.weight"].numpy(), None, precision, threads)
 
     def step(tokens: Tokens) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = head(runner.step(table[tokens]))
+        logits = runner.step(table[tokens])
         logits /= LOGIT_CAP
         np.tanh(logits, out=logits)
         logits *= LOGIT_CAP

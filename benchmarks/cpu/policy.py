@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.cpu.peers import compiled, named, stir
-from benchmarks.cpu.runtime import make_product, make_runner
+from benchmarks.cpu.runtime import make_runner
 from benchmarks.cpu.weights import arrays, paper_backbone
 from benchmarks.cpu.workload import Candidate, Cost, Plan, Precision, Work, ours_by_precision
 from xlstmd.nn.config import BackboneConfig, PreUpMLSTMBlockConfig
@@ -21,6 +21,7 @@ OBSERVATION = 32
 ACTIONS = 8
 BATCHES = (1, 256)
 CHECK_STEPS = 4
+MAPS = ("embedding", "head")
 # The official blocks want to know how long a sequence may be; it changes nothing in a step.
 CONTEXT = 64
 
@@ -108,20 +109,13 @@ def work(model: Official, batch: int, plan: Plan) -> Work:
 def ours(
     state: dict[str, Tensor], precision: Precision, threads: int
 ) -> tuple[Callable[[Floats], Floats], Callable[[int], None]]:
-    """Gives our policy, assembled from a map, a backbone and a map."""
+    """Gives our policy: a map, a backbone and a map in one call."""
     stack = {name[6:]: value for name, value in state.items() if name.startswith("stack.")}
-    runner = make_runner(CONFIG, paper_backbone(stack, BLOCKS, HEADS), precision, threads)
     maps = arrays({name: value for name, value in state.items() if not name.startswith("stack.")})
-    embedding, head = (
-        make_product(maps[f"{name}.weight"], maps[f"{name}.bias"], precision, threads)
-        for name in ("embedding", "head")
-    )
-
-    def step(observation: Floats) -> Floats:
-        actions: Floats = head(runner.step(embedding(observation)))
-        return actions
-
-    return step, runner.reset
+    into, out_of = ((maps[f"{name}.weight"], maps[f"{name}.bias"]) for name in MAPS)
+    backbone = paper_backbone(stack, BLOCKS, HEADS)
+    runner = make_runner(CONFIG, backbone, precision, threads, (into, out_of))
+    return runner.step, runner.reset
 
 
 def steps(

@@ -1,26 +1,28 @@
-"""Our side of whole models: a backbone and dense products, native where the library is here."""
+"""Our side of whole models: a backbone between two maps, native where the library is here."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import linear
 
 from benchmarks.cpu.workload import LONG_NAMES, Precision, Weights
 from benchmarks.harness import BenchmarkError
 from xlstmd.nn.backbone import Backbone
 from xlstmd.nn.config import BackboneConfig
-from xlstmd.nn.native_backbone import NativeBackbone, NativeStepper
+from xlstmd.nn.native_backbone import NativeBackbone
+from xlstmd.nn.native_stepper import NativeStepper
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_linear import PackedLinear
 
 Floats = NDArray[np.float32]
-Product = Callable[[Floats], Floats]
+# A weight [N, K] and a bias [N]; None is no map.
+Map = tuple[Floats, Floats | None] | None
 
 
 class Runner(Protocol):
-    """A backbone with the states of some rows."""
+    """A backbone between two maps, with the states of some rows."""
 
     name: str
 
@@ -28,10 +30,7 @@ class Runner(Protocol):
         """Empties the memory of so many rows."""
 
     def step(self, x: Floats) -> Floats:
-        """Runs one step [B, D]."""
-
-    def prefill(self, x: Floats) -> Floats:
-        """Runs a sequence [B, T, D] from the rows' states."""
+        """Runs one step of all rows; its result may be overwritten by the next one."""
 
 
 class NativeRunner:
@@ -40,30 +39,37 @@ class NativeRunner:
     name = "xlstmd native"
 
     def __init__(
-        self, config: BackboneConfig, weights: Weights, precision: Precision, threads: int
+        self,
+        config: BackboneConfig,
+        weights: Weights,
+        precision: Precision,
+        threads: int,
+        maps: tuple[Map, Map],
     ) -> None:
         """Packs the weights."""
-        self._backbone = NativeBackbone(
-            config, weights, precision=LONG_NAMES[precision], threads=threads
-        )
+        long_name = LONG_NAMES[precision]
+        self._backbone = NativeBackbone(config, weights, precision=long_name, threads=threads)
+        self._maps = [
+            None if weight is None else PackedLinear(*weight, precision=long_name, threads=threads)
+            for weight in maps
+        ]
         self.reset(1)
 
     def reset(self, rows: int) -> None:
         """Empties the memory of so many rows."""
-        self._arena = self._backbone.init_state(rows)
-        self._stepper = NativeStepper(self._backbone, self._arena, rows)
+        into, out_of = self._maps
+        arena = self._backbone.init_state(rows)
+        self._stepper = NativeStepper(
+            self._backbone, arena, rows, input_map=into, output_map=out_of
+        )
         self._stepper.source[:] = self._stepper.target[:] = np.arange(rows)
 
     def step(self, x: Floats) -> Floats:
-        """Runs one step [B, D]."""
-        self._stepper.x[:] = x
-        self._stepper.step(len(x))
-        return self._stepper.y
-
-    def prefill(self, x: Floats) -> Floats:
-        """Runs a sequence [B, T, D] from the rows' states."""
-        y, self._arena = self._backbone.prefill(x, self._arena)
-        return y
+        """Runs one step of all rows."""
+        stepper = self._stepper
+        stepper.x[:] = x
+        stepper.step(len(x))
+        return stepper.y
 
 
 class TorchRunner:
@@ -71,12 +77,16 @@ class TorchRunner:
 
     name = "xlstmd torch"
 
-    def __init__(self, config: BackboneConfig, weights: Weights) -> None:
+    def __init__(self, config: BackboneConfig, weights: Weights, maps: tuple[Map, Map]) -> None:
         """Fills the modules."""
         self._backbone = Backbone(config)
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         self._backbone.load_state_dict(tensors)
         self._backbone.eval().requires_grad_(False)
+        self._maps = [
+            None if weight is None else [None if x is None else torch.from_numpy(x) for x in weight]
+            for weight in maps
+        ]
         self.reset(1)
 
     def reset(self, rows: int) -> None:
@@ -84,47 +94,37 @@ class TorchRunner:
         self._state = self._backbone.init_state(rows)
 
     def step(self, x: Floats) -> Floats:
-        """Runs one step [B, D]."""
-        y, self._state = self._backbone.step(torch.from_numpy(x), self._state)
+        """Runs one step of all rows."""
+        into, out_of = self._maps
+        y = torch.from_numpy(x)
+        y = y if into is None else linear(y, *into)
+        y, self._state = self._backbone.step(y, self._state)
+        y = y if out_of is None else linear(y, *out_of)
         return y.numpy()
-
-    def prefill(self, x: Floats) -> Floats:
-        """Runs a sequence [B, T, D] from the rows' states."""
-        y, self._state = self._backbone(torch.from_numpy(x), self._state)
-        out: Floats = y.numpy()
-        return out
 
 
 def make_runner(
-    config: BackboneConfig, weights: Weights, precision: Precision, threads: int
+    config: BackboneConfig,
+    weights: Weights,
+    precision: Precision,
+    threads: int,
+    maps: tuple[Map, Map] = (None, None),
 ) -> Runner:
     """Gives the native runtime, or the torch modules where there is none.
 
-    Raises:
-      BenchmarkError: the precision needs the native runtime.
-    """
-    if _is_native(precision):
-        return NativeRunner(config, weights, precision, threads)
-    return TorchRunner(config, weights)
-
-
-def make_product(
-    weight: Floats, bias: Floats | None, precision: Precision, threads: int
-) -> Product:
-    """Gives a map from [M, K] to [M, N].
+    Args:
+      config: shape of the backbone.
+      weights: of the backbone.
+      precision: of dense products.
+      threads: that share one step.
+      maps: before and after the backbone.
 
     Raises:
       BenchmarkError: the precision needs the native runtime.
     """
-    if _is_native(precision):
-        return PackedLinear(weight, bias, precision=LONG_NAMES[precision], threads=threads)
-    matrix = torch.from_numpy(weight)
-    offset = None if bias is None else torch.from_numpy(bias)
-    return lambda x: torch.nn.functional.linear(torch.from_numpy(x), matrix, offset).numpy()
-
-
-def _is_native(precision: Precision) -> bool:
     native = load_native()
-    if native.library is None and precision != "fp32":
+    if native.library is not None:
+        return NativeRunner(config, weights, precision, threads, maps)
+    if precision != "fp32":
         raise BenchmarkError(f"needs the native library: {native.reason}")
-    return native.library is not None
+    return TorchRunner(config, weights, maps)

@@ -10,9 +10,9 @@ from torch.nn import functional
 from benchmarks.cpu.peers import compiled, named, tirex_network, without_rounding
 from benchmarks.cpu.weights import recurrent_to_xlstm, tirex_backbone
 from benchmarks.cpu.workload import Candidate, Cost, Plan, Precision, Work, ours_by_precision
-from benchmarks.harness import BenchmarkError
 from xlstmd.nn.backbone import Backbone
 from xlstmd.nn.config import BackboneConfig, FeedForwardConfig, SLSTMBlockConfig
+from xlstmd.nn.linear import Linear, set_products
 
 WIDTH = 128
 HEADS = 4
@@ -29,7 +29,11 @@ RATE = 1e-3
 CHECK_STEPS = 2
 CHECK_RATE = 0.05
 
-GOALS: dict[tuple[Precision, str], float] = {("fp32", "xlstm"): 7.0, ("fp32", "tirex"): 5.5}
+GOALS: dict[tuple[Precision, str], float] = {
+    (precision, peer): goal
+    for precision in ("fp32", "bf16")
+    for peer, goal in (("xlstm", 7.0), ("tirex", 5.5))
+}
 
 BLOCK = SLSTMBlockConfig(
     width=WIDTH,
@@ -69,9 +73,9 @@ class TwoLayerMap(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         """Builds the three maps."""
         super().__init__()
-        self.up = nn.Linear(inputs, hidden)
-        self.down = nn.Linear(hidden, outputs)
-        self.skip = nn.Linear(inputs, outputs)
+        self.up = Linear(inputs, hidden)
+        self.down = Linear(hidden, outputs)
+        self.skip = Linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps the last axis."""
@@ -120,7 +124,7 @@ def works(plan: Plan) -> Iterator[Work]:
     def make(precision: Precision) -> Candidate:
         return ours(precision, tokens, targets)
 
-    built, notes = ours_by_precision(("fp32",), make)
+    built, notes = ours_by_precision(("fp32", "bf16"), make)
     reference = steps("", "", official, tokens, targets).check
     assert reference is not None
     check = reference
@@ -140,9 +144,13 @@ def works(plan: Plan) -> Iterator[Work]:
 
 def ours(precision: Precision, tokens: Tensor, targets: Tensor) -> Candidate:
     """Gives our modules with whatever implementations are chosen at load."""
-    if precision != "fp32":
-        raise BenchmarkError("training has one precision here")
-    return steps("fp32", "xlstmd", lambda: Ours(official()), tokens, targets)
+
+    def build() -> Ours:
+        network = Ours(official())
+        set_products(network, "bfloat16" if precision == "bf16" else "float32")
+        return network
+
+    return steps(precision, "xlstmd", build, tokens, targets)
 
 
 def official() -> Any:

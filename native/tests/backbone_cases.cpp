@@ -1,5 +1,6 @@
 // Whole backbones over an arena of slots: against the modules, in place and apart, row by row.
 #include <algorithm>
+#include <memory>
 
 #include "cases.h"
 
@@ -138,6 +139,16 @@ struct Run {
     }
   }
 
+  // The first step of all rows, in place: between maps, before one, after one, and alone.
+  void stepped(int32_t precision) const {
+    const int64_t inputs = width + 3, outputs = width + 5;
+    const Map into(wave(width * inputs), wave(width), width, inputs, precision);
+    const Map out_of(wave(outputs * width), {}, outputs, width, precision);
+    for (const bool before : {false, true})
+      for (const bool after : {false, true})
+        stepped(before ? &into : nullptr, after ? &out_of : nullptr);
+  }
+
   // Slots that do not exist or that rows would share: refused, and nothing is written.
   void refusals() const {
     const std::vector<std::vector<int64_t>> pairs[] = {
@@ -150,9 +161,70 @@ struct Run {
                     xlstmd_backbone_forward(pool, backbone, 2, 1, 1, x.data(), nullptr, nullptr, 2,
                                             arena.data(), pair[0].data(), pair[1].data(), y.data()),
                     2);
+      xlstmd_stepper stepper = stepper_of(2, arena, pair[0].data(), pair[1].data());
+      stepper.x = x.data();
+      stepper.y = y.data();
+      checks.status(name + " stepper's refusal", xlstmd_stepper_run(&stepper, 2), 2);
       checks.same(name + " refusal", arena, before);
       checks.same(name + " refusal", y, unwritten<float>(y.size()));
     }
+  }
+
+ private:
+  struct Map {
+    std::vector<float> bias;
+    int64_t outputs, inputs;
+    std::unique_ptr<xlstmd_matrix, void (*)(xlstmd_matrix *)> matrix;
+
+    Map(const std::vector<float> &weights, std::vector<float> bias, int64_t outputs, int64_t inputs,
+        int32_t precision)
+        : bias(std::move(bias)),
+          outputs(outputs),
+          inputs(inputs),
+          matrix(xlstmd_matrix_create(outputs, inputs, weights.data(), precision),
+                 xlstmd_matrix_destroy) {}
+    const float *bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
+  };
+
+  static std::vector<float> wave(int64_t count) {
+    std::vector<float> numbers;
+    for (int64_t i = 0; i < count; i++) numbers.push_back(0.3f * std::sin(1.7f * float(i)));
+    return numbers;
+  }
+
+  xlstmd_stepper stepper_of(int64_t slots, std::vector<float> &arena, const int64_t *source,
+                            const int64_t *target) const {
+    return {pool,  backbone, nullptr,      nullptr, nullptr, nullptr,
+            nullptr, slots,  arena.data(), source,  target,  nullptr};
+  }
+
+  std::vector<float> mapped(const Map *map, const std::vector<float> &from) const {
+    if (map == nullptr) return from;
+    auto to = unwritten<float>(static_cast<size_t>(rows * map->outputs));
+    checks.status(name, xlstmd_matrix_product(pool, map->matrix.get(), rows, from.data(),
+                                              map->bias_or_null(), to.data()));
+    return to;
+  }
+
+  void stepped(const Map *into, const Map *out_of) const {
+    std::vector<int64_t> slots;
+    for (int64_t r = 0; r < rows; r++) slots.push_back(rows - 1 - r);
+    const auto given = wave(rows * (into ? into->inputs : width));
+    const auto between = mapped(into, given);
+    auto arena = start, other = start, y = unwritten<float>(static_cast<size_t>(rows * width));
+    checks.status(name, xlstmd_backbone_forward(pool, backbone, rows, 1, 1, between.data(), nullptr,
+                                                nullptr, rows, arena.data(), slots.data(),
+                                                slots.data(), y.data()));
+    const auto want = mapped(out_of, y);
+    auto got = unwritten<float>(want.size());
+    xlstmd_stepper stepper = stepper_of(rows, other, slots.data(), slots.data());
+    if (into) stepper.into = into->matrix.get(), stepper.into_bias = into->bias_or_null();
+    if (out_of) stepper.out_of = out_of->matrix.get(), stepper.out_of_bias = out_of->bias_or_null();
+    stepper.x = given.data();
+    stepper.y = got.data();
+    checks.status(name + " stepper", xlstmd_stepper_run(&stepper, rows));
+    checks.same(name + " stepper", got, want);
+    checks.same(name + " stepper, end", other, arena);
   }
 };
 
@@ -176,6 +248,7 @@ void check_backbone(Checks &checks, xlstmd_pool *pool, const Case &c) {
                                c.real("norm_eps"), norm.data(), format.precision);
     const Run run(checks, "backbone " + c.name() + " " + format.name, pool, c, backbone);
     run.all(format.limit);
+    run.stepped(format.precision);
     run.refusals();
     std::vector<float> empty = unwritten<float>(c.numbers<float>("empty").size());
     xlstmd_backbone_clear(backbone, empty.data());

@@ -70,7 +70,8 @@ struct Native<float> {
   static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f32;
   static constexpr auto conv_forward = xlstmd_conv_forward_f32;
   static constexpr auto conv_backward = xlstmd_conv_backward_f32;
-  static constexpr auto linear = xlstmd_linear_f32;
+  static constexpr auto linear_forward = xlstmd_linear_forward_f32;
+  static constexpr auto linear_backward = xlstmd_linear_backward_f32;
   static constexpr auto headwise_forward = xlstmd_headwise_forward_f32;
   static constexpr auto headwise_backward = xlstmd_headwise_backward_f32;
   static constexpr auto norm_forward = xlstmd_norm_forward_f32;
@@ -88,7 +89,8 @@ struct Native<double> {
   static constexpr auto mlstm_backward = xlstmd_mlstm_backward_f64;
   static constexpr auto conv_forward = xlstmd_conv_forward_f64;
   static constexpr auto conv_backward = xlstmd_conv_backward_f64;
-  static constexpr auto linear = xlstmd_linear_f64;
+  static constexpr auto linear_forward = xlstmd_linear_forward_f64;
+  static constexpr auto linear_backward = xlstmd_linear_backward_f64;
   static constexpr auto headwise_forward = xlstmd_headwise_forward_f64;
   static constexpr auto headwise_backward = xlstmd_headwise_backward_f64;
   static constexpr auto norm_forward = xlstmd_norm_forward_f64;

@@ -57,8 +57,9 @@ void check_linear(Checks &checks, xlstmd_pool *pool, const Case &c) {
   const auto bias = c.numbers<T>("bias");
   auto got = unwritten<T>(want.size());
   const std::string name = "linear " + c.name() + kKind<T>;
-  checks.status(name, Native<T>::linear(pool, c.shape("x")[0], inputs, outputs, x.data(),
-                                        weights.data(), bias.data(), got.data()));
+  const xlstmd_linear_problem p{c.shape("x")[0], inputs, outputs, XLSTMD_FLOAT32};
+  checks.status(name, Native<T>::linear_forward(pool, &p, x.data(), weights.data(), bias.data(),
+                                                got.data()));
   checks.near(name, got, want, kTolerance<T> * static_cast<double>(inputs));
 }
 

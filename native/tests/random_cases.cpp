@@ -80,8 +80,9 @@ void random_map(const Watch &watch, Draw &draw, xlstmd_pool *) {
 }
 
 void random_matrix(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
-  const int64_t rows = draw.between(0, 40), inputs = draw.between(1, 150);
-  const int64_t outputs = draw.between(1, 150);
+  // Now and then so many that threads share them.
+  const int64_t rows = draw.between(0, draw.between(0, 7) ? 40 : 800);
+  const int64_t inputs = draw.between(1, 150), outputs = draw.between(1, 150);
   const auto weights = draw.numbers<float>(outputs * inputs),
              x = draw.numbers<float>(rows * inputs);
   const auto bias = draw.numbers<float>(outputs);
@@ -106,16 +107,23 @@ void random_gemm(const Watch &watch, Draw &draw, const Product &product) {
   watch.finite(c);
 }
 
+int32_t random_products(Draw &draw) {
+  return static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_BFLOAT16));
+}
+
 template <class T>
 void random_linear(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
-  const int64_t rows = draw.between(0, 200), inputs = draw.between(1, 90);
-  const int64_t outputs = draw.between(1, 150);
-  const auto x = draw.numbers<T>(rows * inputs), weight = draw.numbers<T>(outputs * inputs);
-  const auto bias = draw.numbers<T>(outputs);
-  auto y = unwritten<T>(static_cast<size_t>(rows * outputs));
-  watch.done(Native<T>::linear(pool, rows, inputs, outputs, x.data(), weight.data(),
-                               draw.between(0, 1) ? bias.data() : nullptr, y.data()));
-  watch.finite(y);
+  const xlstmd_linear_problem p{draw.between(0, 200), draw.between(1, 90), draw.between(1, 150),
+                                random_products(draw)};
+  const auto x = draw.numbers<T>(p.rows * p.inputs), weight = draw.numbers<T>(p.outputs * p.inputs);
+  const auto bias = draw.numbers<T>(p.outputs), dy = draw.numbers<T>(p.rows * p.outputs);
+  auto y = unwritten<T>(dy.size()), dx = unwritten<T>(x.size());
+  auto d_weight = unwritten<T>(weight.size()), d_bias = unwritten<T>(bias.size());
+  watch.done(Native<T>::linear_forward(pool, &p, x.data(), weight.data(),
+                                       draw.between(0, 1) ? bias.data() : nullptr, y.data()));
+  watch.done(Native<T>::linear_backward(pool, &p, x.data(), weight.data(), dy.data(), dx.data(),
+                                        d_weight.data(), d_bias.data()));
+  for (const auto &each : {y, dx, d_weight, d_bias}) watch.finite(each);
 }
 
 template <class T>
@@ -169,7 +177,8 @@ void random_headwise(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
 template <class T>
 void random_feedforward(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   const xlstmd_feedforward_problem p{draw.between(0, 150), draw.between(1, 90),
-                                     draw.between(1, 150), static_cast<int32_t>(draw.between(0, 1))};
+                                     draw.between(1, 150), static_cast<int32_t>(draw.between(0, 1)),
+                                     random_products(draw)};
   const auto x = draw.numbers<T>(p.rows * p.width), dy = draw.numbers<T>(p.rows * p.width);
   std::vector<T> weights[3], d_weights[3];
   const T *at[3];
@@ -426,6 +435,44 @@ void random_backbone(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   watch.finite(arena);
 }
 
+// Steps between two maps, each in a precision of its own.
+void random_stepper(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const RandomBackbone model(draw);
+  const auto norm = draw.numbers<float>(model.width);
+  const auto precision = [&] {
+    return static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_INT8));
+  };
+  const std::unique_ptr<xlstmd_backbone, void (*)(xlstmd_backbone *)> backbone(
+      xlstmd_backbone_create(model.width, static_cast<int64_t>(model.blocks.size()),
+                             model.blocks.data(), 0, 1e-5, norm.data(), precision()),
+      xlstmd_backbone_destroy);
+  const int64_t rows = draw.between(0, draw.between(0, 7) ? 9 : 400);
+  const int64_t inputs = draw.between(1, 70), outputs = draw.between(1, 70);
+  using Map = std::unique_ptr<xlstmd_matrix, void (*)(xlstmd_matrix *)>;
+  const Map into(xlstmd_matrix_create(model.width, inputs,
+                                      draw.numbers<float>(model.width * inputs).data(), precision()),
+                 xlstmd_matrix_destroy);
+  const Map out_of(xlstmd_matrix_create(outputs, model.width,
+                                        draw.numbers<float>(outputs * model.width).data(),
+                                        precision()),
+                   xlstmd_matrix_destroy);
+  const auto bias = draw.numbers<float>(model.width), x = draw.numbers<float>(rows * inputs);
+  const int64_t size = xlstmd_backbone_state_size(backbone.get());
+  auto arena = unwritten<float>(static_cast<size_t>(rows * size));
+  auto y = unwritten<float>(static_cast<size_t>(rows * outputs));
+  std::vector<int64_t> slots;
+  for (int64_t r = 0; r < rows; r++) {
+    slots.push_back(rows - 1 - r);
+    xlstmd_backbone_clear(backbone.get(), arena.data() + r * size);
+  }
+  const xlstmd_stepper stepper{pool,         backbone.get(), into.get(),   bias.data(),
+                               out_of.get(), nullptr,        x.data(),     rows,
+                               arena.data(), slots.data(),   slots.data(), y.data()};
+  for (int step = 0; step < 2; step++) watch.done(xlstmd_stepper_run(&stepper, rows));
+  watch.finite(y);
+  watch.finite(arena);
+}
+
 void random_two_layer_map(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   const int64_t rows = draw.between(0, 20), inputs = draw.between(1, 70);
   const int64_t hidden = draw.between(1, 70), outputs = draw.between(1, 70);
@@ -480,6 +527,7 @@ constexpr Kernel kKernels[] = {
     {"conv f32", random_conv<float>},
     {"conv f64", random_conv<double>},
     {"backbone", random_backbone},
+    {"stepper", random_stepper},
     {"two-layer map", random_two_layer_map},
 };
 

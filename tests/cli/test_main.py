@@ -90,7 +90,9 @@ class TestStart:
             "info": "help json",
             "models": "help json",
             "train": "help",
-            "train forecaster": "data help minutes output pool preset restart seed threads",
+            "train forecaster": (
+                "data help minutes output pool preset products restart seed threads"
+            ),
         }
         assert options_of(build_parser()) == frozen
 

@@ -21,12 +21,15 @@ def trained(monkeypatch):
 def test_the_defaults_are_told(cli, trained):
     assert cli("train", "forecaster", "--preset", "tiny").code == 0
     named = {"seed": 0, "minutes": 30.0, "resume": True, "data_root": None}
-    assert trained == [(("tiny", Path("runs/tiny")), named | {"threads": 1, "pool": None})]
+    named |= {"threads": 1, "pool": None, "products": "float32"}
+    assert trained == [(("tiny", Path("runs/tiny")), named)]
 
 
 def test_options_are_told(cli, trained, monkeypatch):
     monkeypatch.setenv("XLSTMD_DATA", "elsewhere")
     options = ("--output", "run", "--seed", 3, "--minutes", 0.5, "--restart", "--threads", 2)
-    cli("train", "forecaster", "--preset", "small", *options, "--pool", "pool")
+    more = ("--pool", "pool", "--products", "bfloat16")
+    cli("train", "forecaster", "--preset", "small", *options, *more)
     named = {"seed": 3, "minutes": 0.5, "resume": False, "data_root": Path("elsewhere")}
-    assert trained == [(("small", Path("run")), named | {"threads": 2, "pool": Path("pool")})]
+    named |= {"threads": 2, "pool": Path("pool"), "products": "bfloat16"}
+    assert trained == [(("small", Path("run")), named)]

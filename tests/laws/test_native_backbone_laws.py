@@ -10,7 +10,7 @@ from tests.laws.test_backbone_laws import CHOICES, HEADS, WIDTH
 from xlstmd.errors import CheckpointError, InputError, ShapeError
 from xlstmd.nn.backbone import Backbone
 from xlstmd.nn.config import BackboneConfig, FeedForwardConfig, MLSTMBlockConfig, SLSTMBlockConfig
-from xlstmd.nn.native_backbone import NativeBackbone, NativeStepper
+from xlstmd.nn.native_backbone import NativeBackbone
 from xlstmd.nn.parameters import parameter_shapes
 from xlstmd.ops.native import load_native
 
@@ -237,26 +237,6 @@ def test_many_rows_that_disturb_each_other_are_refused():
     for target in (slots + 1, slots[::-1].copy(), slots * 0 + 77, slots + 51):
         with pytest.raises(InputError):
             native.step(x, arena, slots, target)
-
-
-def test_stepper_is_the_step():
-    _, native = make_pair(CHOICES)
-    rng = np.random.default_rng(4)
-    arena = native.init_state(5)
-    other = arena.copy()
-    stepper = NativeStepper(native, arena, 4)
-    for _ in range(3):
-        x = rng.normal(size=(3, WIDTH)).astype(np.float32)
-        stepper.x[:3], stepper.source[:3], stepper.target[:3] = x, [4, 0, 2], [4, 1, 2]
-        stepper.step(3)
-        expected = native.step(x, other, np.array([4, 0, 2]), np.array([4, 1, 2]))
-        np.testing.assert_array_equal(stepper.y[:3], expected)
-        np.testing.assert_array_equal(arena, other)
-    stepper.source[0] = 5
-    with pytest.raises(InputError):
-        stepper.step(1)
-    with pytest.raises(InputError, match="rows"):
-        stepper.step(5)
 
 
 def test_weights_that_do_not_fit_are_named():

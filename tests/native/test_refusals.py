@@ -1,6 +1,8 @@
 """What does not fit is refused before its address leaves Python."""
 
+import gc
 import inspect
+import weakref
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -11,7 +13,8 @@ import torch
 from tests.ops.cases import FLAVORS, draw_case, draw_mask, run
 from xlstmd.errors import ShapeError
 from xlstmd.nn.config import BackboneConfig, SLSTMBlockConfig
-from xlstmd.nn.native_backbone import NativeBackbone, NativeStepper
+from xlstmd.nn.native_backbone import NativeBackbone
+from xlstmd.nn.native_stepper import NativeStepper
 from xlstmd.nn.parameters import parameter_shapes
 from xlstmd.ops.linear import native as linear
 from xlstmd.ops.native import load_native
@@ -82,11 +85,19 @@ def test_states_of_other_rows_are_refused():
 
 def test_stepper_outlives_what_its_attributes_pointed_to():
     backbone = make_backbone()
-    stepper = NativeStepper(backbone, backbone.init_state(1), 1)
-    first = stepper.x
+    into, out_of = (PackedLinear(np.ones((8, 8), np.float32), np.ones(8, np.float32)),) * 2
+    arena = backbone.init_state(1)
+    stepper = NativeStepper(backbone, arena, 1, input_map=into, output_map=out_of)
+    first, out = stepper.x, stepper.y
     first[:] = 1.0
-    # The step still reads the memory that it knows.
-    stepper.x = np.zeros((1, 8), np.float32)
+    kept = weakref.ref(into), weakref.ref(backbone), weakref.ref(arena)
+    del backbone, into, out_of, arena
+    gc.collect()
+    assert all(one() is not None for one in kept)
+    # The step still reads and writes the memory that it knows.
+    stepper.x = stepper.y = np.zeros((1, 8), np.float32)
     stepper.step(1)
-    assert np.isfinite(stepper.y).all()
+    assert np.isfinite(out).all()
+    assert out.all()
     assert first.all()
+    assert not stepper.y.any()

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ops.cases import LAW
-from tests.tolerances import FORMS, assert_close
+from tests.tolerances import FORMS, ROUNDED, assert_close
 from xlstmd.errors import ShapeError
-from xlstmd.ops import feedforward, headwise, norm
+from xlstmd.ops import feedforward, headwise, linear, norm
 from xlstmd.ops.native import load_native
 
 pytestmark = pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
 
-NORM, HEADWISE, FEEDFORWARD = (
+NORM, HEADWISE, FEEDFORWARD, LINEAR = (
     tuple(import_module(form.module).sequence for form in op.IMPLEMENTATIONS)
-    for op in (norm, headwise, feedforward)
+    for op in (norm, headwise, feedforward, linear)
 )
 
 DTYPES = st.sampled_from((torch.float32, torch.float64))
@@ -109,6 +109,37 @@ def test_feedforward(rows, width, hidden, activation, dtype):
             FEEDFORWARD[1](x, *weights, activation),
         )
     assert_close(plain, kept, FORMS[dtype].outputs)
+
+
+@LAW
+@given(
+    rows=ROWS,
+    inputs=st.integers(1, 90),
+    outputs=st.integers(1, 140),
+    bias=st.booleans(),
+    dtype=DTYPES,
+)
+def test_rounded_products(rows, inputs, outputs, bias, dtype):
+    draw = Draw(inputs, dtype)
+    x, weight = draw.tensor(*rows, inputs), draw.tensor(outputs, inputs)
+    added = draw.tensor(outputs) if bias else None
+    draw.compare(*(form(x, weight, added, "bfloat16") for form in LINEAR))
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+@pytest.mark.parametrize("shape", [(70, 33, 65), (1, 2, 1), (97, 128, 384)])
+def test_rounded_feedforward(shape, activation):
+    rows, width, hidden = shape
+    results = []
+    for form in FEEDFORWARD:
+        draw = Draw(hidden, torch.float32)
+        maps = ((rows, width), (hidden, width), (hidden, width), (width, hidden))
+        tensors = [draw.tensor(*each, scale=each[1] ** -0.5) for each in maps]
+        y = form(*tensors, activation, "bfloat16")
+        results.append([y.detach(), *torch.autograd.grad(y.square().sum(), tensors)])
+    for actual, expected in zip(*results, strict=True):
+        # What goes down is rounded after a sum of its own: a few numbers fall to the other side.
+        assert_close(actual, expected, ROUNDED)
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu"])

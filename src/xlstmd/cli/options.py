@@ -104,6 +104,12 @@ def _add_train(commands: Any) -> None:
     forecaster.add_argument(
         "--minutes", type=_minutes, default=30.0, help="of training (%(default)s)"
     )
+    forecaster.add_argument(
+        "--products",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 rounds what linear maps multiply (%(default)s)",
+    )
     forecaster.add_argument("--restart", action="store_true", help="ignore an earlier checkpoint")
     forecaster.add_argument(
         "--data",

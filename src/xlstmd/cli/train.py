@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
         folder,
         seed=arguments.seed,
         minutes=arguments.minutes,
+        products=arguments.products,
         resume=not arguments.restart,
         data_root=Path(arguments.data) if arguments.data else None,
         threads=arguments.threads,

@@ -6,6 +6,7 @@ from xlstmd.nn import initializers
 from xlstmd.nn.config import FeedForwardConfig
 from xlstmd.nn.linear import Linear
 from xlstmd.ops import feedforward as feedforward_op
+from xlstmd.ops.products import Products
 from xlstmd.ops.selection import Problem, select
 
 
@@ -20,6 +21,7 @@ class FeedForward(nn.Module):
         self.up = Linear(width, hidden, bias=False)
         self.down = Linear(hidden, width, bias=False)
         self.activation = config.activation
+        self.products: Products = "float32"
         self.operation = select("feedforward", feedforward_op.IMPLEMENTATIONS, Problem())
         initializers.small(self.gate.weight, width)
         initializers.small(self.up.weight, width)
@@ -28,5 +30,5 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps [..., D] to [..., D]."""
         weights = (self.gate.weight, self.up.weight, self.down.weight)
-        out: Tensor = self.operation.sequence(x, *weights, self.activation)
+        out: Tensor = self.operation.sequence(x, *weights, self.activation, self.products)
         return out

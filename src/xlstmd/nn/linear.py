@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xlstmd.ops import linear as linear_op
+from xlstmd.ops.products import Products
 from xlstmd.ops.selection import Problem, select
 
 
@@ -21,9 +22,23 @@ class Linear(nn.Linear):
           more: device and dtype, as torch names them.
         """
         super().__init__(width_in, width_out, bias=bias, **more)
+        self.products: Products = "float32"
         self.operation = select("linear", linear_op.IMPLEMENTATIONS, Problem())
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [..., width_in] to [..., width_out]."""
-        y: Tensor = self.operation.sequence(x, self.weight, self.bias)
+        y: Tensor = self.operation.sequence(x, self.weight, self.bias, self.products)
         return y
+
+
+def set_products(model: nn.Module, products: Products) -> None:
+    """Says how the products of all linear maps and feed-forward layers are computed from now on.
+
+    Args:
+      model: changed in place.
+      products: `bfloat16` rounds both factors, forward and backward, and sums in float32.
+        Recurrences, gates, norms and states keep their precision.
+    """
+    for module in model.modules():
+        if hasattr(module, "products"):
+            module.products = products  # type: ignore[assignment]

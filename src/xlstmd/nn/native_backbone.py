@@ -196,7 +196,7 @@ class NativeBackbone:
         outputs = steps if outputs is None else outputs
         if not 0 <= outputs <= steps:
             raise InputError("outputs", f"0 to {steps}", str(outputs))
-        _check_arena(arena, self.state_size)
+        check_arena(arena, self.state_size)
         source, target = _slots("source", source, rows), _slots("target", target, rows)
         masks = (_bytes(reset, "reset", rows, steps), _bytes(valid, "valid", rows, steps))
         y = np.empty((rows, outputs, x.shape[2]), dtype=np.float32)
@@ -216,64 +216,6 @@ class NativeBackbone:
         )
         check(status)
         return y
-
-
-class NativeStepper:
-    """Steps of streams in one arena with next to nothing around them.
-
-    Inputs, slots and outputs have arrays of their own, whose addresses are looked up once.
-
-    Attributes:
-      x: [rows, D], inputs; to be filled before a step.
-      source: [rows], slot that each row starts from.
-      target: [rows], slot that it ends in.
-      y: [rows, D], outputs of the last step.
-    """
-
-    def __init__(self, backbone: NativeBackbone, arena: Floats, rows: int) -> None:
-        """Looks up everything that stays.
-
-        Args:
-          backbone: what to run.
-          arena: [slots, S], float32 and dense; changed in place.
-          rows: most rows of a step.
-
-        Raises:
-          ShapeError: the arena does not fit the backbone.
-        """
-        _check_arena(arena, backbone.state_size)
-        self.x = np.zeros((rows, backbone.config.width), dtype=np.float32)
-        self.y = np.zeros_like(self.x)
-        self.source = np.zeros(rows, dtype=np.int64)
-        self.target = np.zeros(rows, dtype=np.int64)
-        # Addresses must not outlive what they point to, whatever becomes of the attributes.
-        self._kept = (backbone, arena, self.x, self.y, self.source, self.target)
-        head = (pool(backbone.threads), backbone.handle)
-        tail = (
-            self.x.ctypes.data,
-            None,
-            None,
-            len(arena),
-            arena.ctypes.data,
-            self.source.ctypes.data,
-            self.target.ctypes.data,
-            self.y.ctypes.data,
-        )
-        self._forward = native_library().xlstmd_backbone_forward
-        self._head = head
-        self._tail = tail
-
-    def step(self, rows: int) -> None:
-        """Runs one step of the first `rows` rows.
-
-        Raises:
-          InputError: a slot does not exist, or rows disturb each other; no state is changed then.
-        """
-        if not 0 <= rows <= len(self.x):
-            raise InputError("rows", f"0 to {len(self.x)}", str(rows))
-        status = self._forward(*self._head, rows, 1, 1, *self._tail)
-        if status:
-            check(status)
 
 
 def _described(block: BlockConfig, prefix: str, weights: Mapping[str, Floats]) -> BackboneBlock:
@@ -304,7 +246,12 @@ def _described(block: BlockConfig, prefix: str, weights: Mapping[str, Floats]) -
     return spec
 
 
-def _check_arena(arena: Floats, state_size: int) -> None:
+def check_arena(arena: Floats, state_size: int) -> None:
+    """Refuses what is no arena of slots [slots, S].
+
+    Raises:
+      ShapeError: it has another shape, or is not dense writable float32.
+    """
     if arena.ndim != 2 or arena.shape[1] != state_size:
         raise ShapeError("arena", f"[slots, {state_size}]", f"{list(arena.shape)}")
     if arena.dtype != np.float32 or not arena.flags.c_contiguous or not arena.flags.writeable:

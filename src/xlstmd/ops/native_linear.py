@@ -6,6 +6,7 @@ from xlstmd.errors import ShapeError
 from xlstmd.ops.native_handle import (
     Floats,
     Precision,
+    address,
     check,
     dense,
     native_library,
@@ -20,6 +21,11 @@ class PackedLinear:
 
     `bfloat16` rounds weights and inputs and sums in float32; `int8` scales each output's weights
     to whole numbers of 8 bits, each row of inputs to ones of 15 bits, and sums those exactly.
+
+    Attributes:
+      inputs, outputs: sizes of the map.
+      handle: of the library.
+      bias: where the bias lies, [outputs]; None for none.
     """
 
     def __init__(
@@ -50,9 +56,10 @@ class PackedLinear:
             raise ShapeError("bias", f"[{self.outputs}]", f"{list(bias.shape)}")
         library = native_library()
         weight = dense(weight)
-        self._bias = None if bias is None else dense(bias).copy()
+        self._kept = None if bias is None else dense(bias).copy()
+        self.bias = None if self._kept is None else address(self._kept)
         self._threads = threads
-        self._matrix = owned(
+        self.handle = owned(
             self,
             library.xlstmd_matrix_create(
                 self.outputs, self.inputs, weight.ctypes.data, precision_code(precision)
@@ -71,10 +78,10 @@ class PackedLinear:
             raise ShapeError("x", f"[..., {self.inputs}]", f"{list(x.shape)}")
         x = dense(x)
         y = np.empty((*x.shape[:-1], self.outputs), dtype=np.float32)
-        bias = None if self._bias is None else self._bias.ctypes.data
         rows = x.size // self.inputs if self.inputs else 0
         status = self._product(
-            pool(self._threads), self._matrix, rows, x.ctypes.data, bias, y.ctypes.data
+            pool(self._threads), self.handle, rows, address(x), self.bias, address(y)
         )
-        check(status)
+        if status:
+            check(status)
         return y

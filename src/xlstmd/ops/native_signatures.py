@@ -41,6 +41,19 @@ class MLSTMProblem(ctypes.Structure):
     )
 
 
+class InPlaceMLSTM(ctypes.Structure):
+    """What stays from step to step of one memory: `xlstmd_mlstm_stepper`."""
+
+    _fields_ = (
+        ("pool", c_void_p),
+        ("problem", POINTER(MLSTMProblem)),
+        ("C", c_void_p),
+        ("n", c_void_p),
+        ("m", c_void_p),
+        ("out", c_void_p),
+    )
+
+
 class ConvProblem(ctypes.Structure):
     """Shape of a convolution over a sequence: `xlstmd_conv_problem`."""
 
@@ -51,6 +64,17 @@ class ConvProblem(ctypes.Structure):
         ("window", c_int64),
         ("reset", c_void_p),
         ("valid", c_void_p),
+    )
+
+
+class LinearProblem(ctypes.Structure):
+    """Shape of a linear map, and how it multiplies: `xlstmd_linear_problem`."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+        ("products", c_int32),
     )
 
 
@@ -86,6 +110,7 @@ class FeedForwardProblem(ctypes.Structure):
         ("width", c_int64),
         ("hidden", c_int64),
         ("gelu", c_int32),
+        ("products", c_int32),
     )
 
 
@@ -131,6 +156,25 @@ class BackboneBlock(ctypes.Structure):
     )
 
 
+class Stepper(ctypes.Structure):
+    """What stays from step to step of a backbone between two maps: `xlstmd_stepper`."""
+
+    _fields_ = (
+        ("pool", c_void_p),
+        ("backbone", c_void_p),
+        ("into", c_void_p),
+        ("into_bias", c_void_p),
+        ("out_of", c_void_p),
+        ("out_of_bias", c_void_p),
+        ("x", c_void_p),
+        ("slots", c_int64),
+        ("arena", c_void_p),
+        ("source", c_void_p),
+        ("target", c_void_p),
+        ("y", c_void_p),
+    )
+
+
 # An address of numbers, and an address of several such addresses.
 _DATA: Final = c_void_p
 _PARTS: Final = c_void_p
@@ -138,6 +182,8 @@ _POOL: Final = c_void_p
 _MATRIX: Final = c_void_p
 _BACKBONE: Final = c_void_p
 _MAP: Final = c_void_p
+# Where a structure lies, as a number: a pointer would be an object to make for every step.
+_STEPPER: Final = c_void_p
 
 _SLSTM: Final = POINTER(SLSTMProblem)
 _SLSTM_FORWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _PARTS, _DATA, _PARTS, _DATA)
@@ -159,7 +205,9 @@ _NORM_BACKWARD: Final = (_POOL, _NORM, *(_DATA,) * 5)
 _FEEDFORWARD: Final = POINTER(FeedForwardProblem)
 _FEEDFORWARD_FORWARD: Final = (_POOL, _FEEDFORWARD, _DATA, _PARTS, _DATA, _DATA)
 _FEEDFORWARD_BACKWARD: Final = (_POOL, _FEEDFORWARD, _DATA, _PARTS, *(_DATA,) * 3, _PARTS)
-_LINEAR: Final = (_POOL, c_int64, c_int64, c_int64, _DATA, _DATA, _DATA, _DATA)
+_LINEAR: Final = POINTER(LinearProblem)
+_LINEAR_FORWARD: Final = (_POOL, _LINEAR, *(_DATA,) * 4)
+_LINEAR_BACKWARD: Final = (_POOL, _LINEAR, *(_DATA,) * 6)
 
 # Name: (result, arguments). One line for each function that Python calls.
 SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
@@ -189,6 +237,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         c_int32,
         (_POOL, _BACKBONE, *(c_int64,) * 3, *(_DATA,) * 3, c_int64, *(_DATA,) * 4),
     ),
+    "xlstmd_stepper_run": (c_int32, (_STEPPER, c_int64)),
     "xlstmd_two_layer_map_create": (
         _MAP,
         (c_int64, c_int64, c_int64, *(_DATA,) * 6, c_int32, c_int32),
@@ -208,6 +257,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_mlstm_forward_f64": (c_int32, _MLSTM_FORWARD),
     "xlstmd_mlstm_backward_f32": (c_int32, _MLSTM_BACKWARD),
     "xlstmd_mlstm_backward_f64": (c_int32, _MLSTM_BACKWARD),
+    "xlstmd_mlstm_stepper_run": (c_int32, (_STEPPER, *(_DATA,) * 5)),
     "xlstmd_conv_forward_f32": (c_int32, _CONV_FORWARD),
     "xlstmd_conv_forward_f64": (c_int32, _CONV_FORWARD),
     "xlstmd_conv_backward_f32": (c_int32, _CONV_BACKWARD),
@@ -215,8 +265,10 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_map_f32": (None, (c_int32, c_int64, _DATA, _DATA)),
     "xlstmd_gemm_f32": (c_int32, _GEMM),
     "xlstmd_gemm_f64": (c_int32, _GEMM),
-    "xlstmd_linear_f32": (c_int32, _LINEAR),
-    "xlstmd_linear_f64": (c_int32, _LINEAR),
+    "xlstmd_linear_forward_f32": (c_int32, _LINEAR_FORWARD),
+    "xlstmd_linear_forward_f64": (c_int32, _LINEAR_FORWARD),
+    "xlstmd_linear_backward_f32": (c_int32, _LINEAR_BACKWARD),
+    "xlstmd_linear_backward_f64": (c_int32, _LINEAR_BACKWARD),
     "xlstmd_headwise_forward_f32": (c_int32, _HEADWISE_FORWARD),
     "xlstmd_headwise_forward_f64": (c_int32, _HEADWISE_FORWARD),
     "xlstmd_headwise_backward_f32": (c_int32, _HEADWISE_BACKWARD),

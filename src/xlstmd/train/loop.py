@@ -78,7 +78,10 @@ class Loop:
         folder.mkdir(parents=True, exist_ok=True)
         self._levels = torch.tensor(quantile_levels)
         self._optimizer = torch.optim.AdamW(
-            _groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+            _groups(network, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
         )
         self._average = {name: p.detach().clone() for name, p in network.named_parameters()}
 
@@ -181,8 +184,8 @@ class Loop:
     def _follow(self) -> None:
         # The average starts fast, else the first weights would stay in it for a thousand steps.
         decay = min(self.config.average, (1.0 + self.step) / (10.0 + self.step))
-        for name, parameter in self.network.named_parameters():
-            self._average[name].lerp_(parameter, 1.0 - decay)
+        averages = [self._average[name] for name, _ in self.network.named_parameters()]
+        torch._foreach_lerp_(averages, list(self.network.parameters()), 1.0 - decay)
 
     def _note(self, loss: float) -> None:
         path = self.folder / _CURVE_FILE

@@ -14,6 +14,8 @@ from xlstmd.models import presets
 from xlstmd.models.checkpoint import ForecasterCheckpoint, save
 from xlstmd.models.config import ForecasterConfig
 from xlstmd.models.forecast_network import untrained_network
+from xlstmd.nn.linear import set_products
+from xlstmd.ops.products import Products
 from xlstmd.train.batches import Batch, draw_bucket, make_batch
 from xlstmd.train.curve import draw_curve
 from xlstmd.train.loop import Loop, LoopConfig
@@ -33,6 +35,7 @@ def train_forecaster(
     *,
     seed: int = 0,
     minutes: float = 30.0,
+    products: Products = "float32",
     resume: bool = True,
     data_root: Path | None = None,
     threads: int = 1,
@@ -49,6 +52,7 @@ def train_forecaster(
       folder: of the run.
       seed: of all randomness.
       minutes: of training time.
+      products: `bfloat16` rounds what linear maps multiply, forward and backward.
       resume: whether to go on from a checkpoint in the folder.
       data_root: folder with `series/train`; None trains on synthetic series alone.
       threads: of torch, and processes that make the pool.
@@ -64,6 +68,7 @@ def train_forecaster(
     series = _pool(folder, pool, seed=seed, minutes=minutes, threads=threads, data_root=data_root)
     rng = np.random.default_rng(seed)
     network = untrained_network(config)
+    set_products(network, products)
     loop = Loop(network, LoopConfig(seconds=60.0 * minutes), folder, rng, config.quantile_levels)
     if resume and loop.resume():
         logger.info("resumed", extra={"step": loop.step, "seconds": round(loop.elapsed)})
@@ -75,6 +80,7 @@ def train_forecaster(
         "samples": loop.samples,
         "minutes": round(loop.elapsed / 60.0, 1),
         "threads": threads,
+        "products": products,
         "pool": series.card,
     }
     checkpoint = ForecasterCheckpoint(

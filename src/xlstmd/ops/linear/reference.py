@@ -1,22 +1,27 @@
 """The linear map as torch has it."""
 
 from torch import Tensor
-from torch.nn import functional
+
+from xlstmd.ops.products import Products, linear
 
 
 def init() -> None:
     """Gives the state before the first step: none."""
 
 
-def sequence(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def sequence(
+    x: Tensor, weight: Tensor, bias: Tensor | None, products: Products = "float32"
+) -> Tensor:
     """Maps [..., inputs] to [..., outputs].
 
     Args:
       x: any number of rows.
       weight: [outputs, inputs].
       bias: [outputs], or None.
+      products: how they are computed.
     """
-    return functional.linear(x, weight, bias)
+    y = linear(x, weight, products)
+    return y if bias is None else y + bias
 
 
 step = sequence

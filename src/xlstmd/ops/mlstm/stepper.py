@@ -5,18 +5,20 @@ that writes it to new addresses for nothing.
 """
 
 import ctypes
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from xlstmd.errors import BackendUnavailable, ShapeError
-from xlstmd.ops import native_tensor as native
 from xlstmd.ops.mlstm.options import MLSTMOptions
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_handle import check
 from xlstmd.ops.native_pool import pool
-from xlstmd.ops.native_signatures import MLSTMProblem
+from xlstmd.ops.native_signatures import InPlaceMLSTM, MLSTMProblem
 from xlstmd.ops.state import MLSTMState
+
+_DTYPE: Final = torch.float32
 
 
 class MLSTMStepper:
@@ -41,9 +43,10 @@ class MLSTMStepper:
                 raise ShapeError(name, "dense float32 on the CPU", f"{part.dtype}, {part.device}")
         self.state = state
         B, H, K, V = state.matrix_memory.shape
-        self._shapes = ((B, H, K), (B, H, K), (B, H, V), (B, H), (B, H))
+        shapes = ((B, H, K), (B, H, K), (B, H, V), (B, H), (B, H))
+        self._expected = tuple((f"input {place}", shape) for place, shape in enumerate(shapes))
         self._h = torch.empty(B, H, V)
-        self._problem = MLSTMProblem(
+        problem = MLSTMProblem(
             rows=B,
             heads=H,
             steps=1,
@@ -53,11 +56,22 @@ class MLSTMStepper:
             stabilizer_start=options.stabilizer_start,
             cap=options.gate_soft_cap or 0.0,
         )
-        self._inputs = (ctypes.c_void_p * len(self._shapes))()
-        where = native.addresses(state)
-        self._head = (pool(torch.get_num_threads()), ctypes.byref(self._problem), self._inputs)
-        self._tail = (where, self._h.data_ptr(), where, None)
-        self._forward = library.library.xlstmd_mlstm_forward_f32
+        C, n, m = (part.data_ptr() for part in state)
+        # Addresses must not outlive what they point to, whatever becomes of the attributes.
+        self._kept = (
+            state,
+            self._h,
+            InPlaceMLSTM(
+                pool=pool(torch.get_num_threads()),
+                problem=ctypes.pointer(problem),
+                C=C,
+                n=n,
+                m=m,
+                out=self._h.data_ptr(),
+            ),
+        )
+        self._spec = ctypes.addressof(self._kept[-1])
+        self._run = library.library.xlstmd_mlstm_stepper_run
 
     def step(self, q: Tensor, k: Tensor, v: Tensor, i_preact: Tensor, f_preact: Tensor) -> Tensor:
         """Moves the memory forward by one step.
@@ -71,15 +85,21 @@ class MLSTMStepper:
           The output [B, H, V], overwritten by the next step.
 
         Raises:
-          ShapeError: an input is of another shape or dtype, or not dense.
+          ShapeError: an input is of another shape or dtype, not dense or not on the CPU.
         """
         inputs = (q, k, v, i_preact, f_preact)
-        for place, (x, shape) in enumerate(zip(inputs, self._shapes, strict=True)):
-            if x.shape != shape or x.dtype != torch.float32 or not x.is_contiguous():
-                got = f"{list(x.shape)}, {x.dtype}"
-                raise ShapeError(f"input {place}", f"dense float32 {list(shape)}", got)
-            self._inputs[place] = x.data_ptr()
-        status = self._forward(*self._head, *self._tail)
+        for x, (name, shape) in zip(inputs, self._expected, strict=True):
+            if x.shape != shape or x.dtype is not _DTYPE or not (x.is_cpu and x.is_contiguous()):
+                got = f"{list(x.shape)}, {x.dtype}, {x.device}"
+                raise ShapeError(name, f"dense float32 {list(shape)} on the CPU", got)
+        status = self._run(
+            self._spec,
+            q.data_ptr(),
+            k.data_ptr(),
+            v.data_ptr(),
+            i_preact.data_ptr(),
+            f_preact.data_ptr(),
+        )
         if status:
             check(status)
         return self._h
