@@ -135,7 +135,7 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
   const int32_t status = xlstmd::check_slots(rows, slots, source, target);
   if (status != xlstmd::kDone) return status;
   return xlstmd::guarded([&] {
-    const auto lock = pool->enter();
+    const auto lock = pool->enter(backbone->work(rows, steps));
     const int64_t width = backbone->width, stride = backbone->state_size;
     if (steps == 0) {
       for (int64_t r = 0; r < rows; r++)
@@ -143,7 +143,6 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
           std::copy_n(arena + source[r] * stride, stride, arena + target[r] * stride);
       return;
     }
-    pool->wake(backbone->work(rows, steps));
     const int64_t together = backbone->rows_together(rows, steps);
     const auto room = backbone->reserve(*pool, together, steps);
     for (int64_t first = 0; first < rows; first += together) {

@@ -19,7 +19,7 @@ struct xlstmd_backbone {
     for (size_t i = 0; i < blocks.size(); i++) blocks[i]->clear(slot + offsets[i]);
   }
 
-  // As `xlstmd_pool::run` counts.
+  // As `xlstmd_pool::enter` counts.
   int64_t work(int64_t rows, int64_t steps) const {
     return (rows * steps + 1) * static_cast<int64_t>(bytes / 4) + 4 * rows * steps * state_size;
   }

@@ -55,7 +55,7 @@ class Matrix {
   int64_t panels() const { return (outputs_ + kPanel<float> - 1) / kPanel<float>; }
   Precision precision() const { return precision_; }
   size_t bytes() const { return packed_.size() + 8 * scales_.size(); }
-  // What a product of so many rows takes, as `xlstmd_pool::run` counts: weights are fetched once.
+  // What a product of so many rows takes, as `xlstmd_pool::enter` counts: weights are fetched once.
   int64_t work(int64_t rows) const { return static_cast<int64_t>(packed_.size()) / 4 * (rows + 1); }
 
   // Bytes that `prepare` needs for so many rows.

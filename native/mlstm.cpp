@@ -49,6 +49,9 @@ int64_t saved_of_head(const Problem &p) {
          MLSTMHead<T>::saved_size(p.qk_width, p.value_width);
 }
 
+// As the pool counts: a step reads and writes the whole memory, a chunk computes as much a step.
+int64_t work(const Problem &p) { return 4 * p.rows * p.heads * p.steps * p.qk_width * p.value_width; }
+
 // One step: gates of a row's heads side by side, then head by head.
 template <class T>
 void one_step(xlstmd_pool &pool, const Problem &p, const T *const *x, const T *const *start, T *out,
@@ -66,7 +69,7 @@ void one_step(xlstmd_pool &pool, const Problem &p, const T *const *x, const T *c
     gates.from(at).fill(p.heads, x[3] + at, x[4] + at, empty(row) ? nullptr : start[2] + at,
                         end[2] + at, rules<T>(p));
   }
-  pool.run(heads, 4 * heads * K * V, [&](int64_t head, int) {
+  pool.run(heads, work(p), [&](int64_t head, int) {
     const int64_t row = head / p.heads;
     step.run(head, x[0] + head * K, x[1] + head * K, x[2] + head * V, memory_of(p, start, head),
              memory_of(p, end, head), out + head * V, empty(row), held(row));
@@ -77,7 +80,7 @@ template <class T>
 int32_t forward(xlstmd_pool *pool, const Problem &p, const T *const *inputs, const T *const *start,
                 T *out, T *const *end, T *saved) {
   return guarded([&] {
-    const auto lock = pool->enter();
+    const auto lock = pool->enter(work(p));
     if (p.steps == 1) return one_step(*pool, p, inputs, start, out, end);
     const MLSTMHead<T> head(p.qk_width, p.value_width, rules<T>(p));
     const size_t bytes = head.bytes(p.qk_width, p.value_width);

@@ -67,15 +67,6 @@ void xlstmd_pool::dismiss() {
   for (auto &worker : workers_) worker.join();
 }
 
-void xlstmd_pool::wake(int64_t work) {
-  if (work < kWorthWaking || asleep_.load() == 0) return;
-  {
-    std::lock_guard<std::mutex> lock(sleep_);
-    round_.fetch_add(2);
-  }
-  wake_.notify_all();
-}
-
 void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
   body_ = body;
   task_ = task;
@@ -93,6 +84,10 @@ void xlstmd_pool::share(int64_t tasks, Body body, const void *task) {
     return;
   }
   round_.fetch_add(1);
+  if (asleep_.load() > 0) {
+    std::lock_guard<std::mutex> lock(sleep_);
+    wake_.notify_all();
+  }
   take_tasks(0);
   // Nobody waits for a worker that has not come: from here on it comes too late.
   round_.fetch_add(1);

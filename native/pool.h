@@ -57,27 +57,29 @@ struct xlstmd_pool {
   int threads() const { return static_cast<int>(scratch_.size()); }
 
   // One call at a time: whoever enters the library with this pool holds the lock until it leaves.
-  std::unique_lock<std::mutex> enter() { return std::unique_lock<std::mutex>(entry_); }
-
-  // Wakes the threads for a call that has so much work: it waits for none of them.
-  void wake(int64_t work);
+  // `work` is all that the call has to do, in multiply-adds or what takes as long: a call that is
+  // over before a thread has woken runs on the caller's alone.
+  std::unique_lock<std::mutex> enter(int64_t work = kMuch) {
+    std::unique_lock<std::mutex> lock(entry_);
+    alone_ = threads() == 1 || work < kWorthWaking;
+    return lock;
+  }
 
   // Runs task(index, thread) for every index below `tasks`, and returns when all are done. `work` is
-  // that of all tasks together, in multiply-adds or what takes as long: small work is not shared.
+  // that of all tasks together.
   template <class Task>
   void run(int64_t tasks, int64_t work, const Task &task) {
-    if (threads() == 1 || tasks <= 1 || alone(work)) {
+    if (alone_ || tasks <= 1 || work < kWorthSharing) {
       for (int64_t index = 0; index < tasks; index++) task(index, 0);
       return;
     }
-    wake(work);
     share(tasks, [](const void *body, int64_t index, int thread) {
       (*static_cast<const Task *>(body))(index, thread);
     }, &task);
   }
   template <class Task>
   void run(int64_t tasks, const Task &task) {
-    run(tasks, kWorthWaking, task);
+    run(tasks, kMuch, task);
   }
 
   // Makes sure that every thread has so much scratch: tasks must not run out of memory.
@@ -88,16 +90,11 @@ struct xlstmd_pool {
   void *shared(size_t bytes) { return shared_.bytes(bytes); }
 
  private:
-  // Work that is worth handing a part of to a thread that is awake, and worth waking one for: some
-  // eight microseconds of one thread, and forty.
-  static constexpr int64_t kWorthSharing = 400'000, kWorthWaking = 2'000'000;
+  // Some forty microseconds of one thread, and two.
+  static constexpr int64_t kWorthWaking = 2'000'000, kWorthSharing = 100'000;
+  static constexpr int64_t kMuch = INT64_MAX;
 
   using Body = void (*)(const void *, int64_t, int);
-  // Threads of somebody else may always be asleep.
-  bool alone(int64_t work) const {
-    return work < kWorthSharing ||
-           (work < kWorthWaking && asleep_.load() == static_cast<int>(workers_.size()));
-  }
   void share(int64_t tasks, Body body, const void *task);
   void sleep(uint64_t seen);
   void work(int thread);
@@ -108,6 +105,7 @@ struct xlstmd_pool {
   xlstmd::Scratch shared_;
   std::vector<std::thread> workers_;
   std::mutex entry_;
+  bool alone_ = false;
   std::mutex sleep_;
   std::condition_variable wake_;
   // Odd while tasks can be taken.

@@ -13,8 +13,12 @@ class Stepper {
   explicit Stepper(const xlstmd_stepper &spec)
       : spec_(spec), backbone_(*spec.backbone), into_(map_of(spec.into)), out_of_(map_of(spec.out_of)) {}
 
+  int64_t work(int64_t rows) const {
+    return backbone_.work(rows, 1) + (into_ ? into_->work(rows) : 0) +
+           (out_of_ ? out_of_->work(rows) : 0);
+  }
+
   void run(int64_t rows) const {
-    spec_.pool->wake(work(rows));
     const int64_t together = backbone_.rows_together(rows, 1);
     const auto room = backbone_.reserve(*spec_.pool, together, 1, scratch_bytes(together));
     for (int64_t first = 0; first < rows; first += together) {
@@ -28,11 +32,6 @@ class Stepper {
   }
 
  private:
-  int64_t work(int64_t rows) const {
-    return backbone_.work(rows, 1) + (into_ ? into_->work(rows) : 0) +
-           (out_of_ ? out_of_->work(rows) : 0);
-  }
-
   size_t scratch_bytes(int64_t rows) const {
     const size_t before = into_ ? into_->prepared_bytes(rows) : 0;
     if (!out_of_) return before;
@@ -75,7 +74,8 @@ extern "C" int32_t xlstmd_stepper_run(const xlstmd_stepper *stepper, int64_t row
       xlstmd::check_slots(rows, stepper->slots, stepper->source, stepper->target);
   if (status != xlstmd::kDone) return status;
   return xlstmd::guarded([&] {
-    const auto lock = stepper->pool->enter();
-    xlstmd::Stepper(*stepper).run(rows);
+    const xlstmd::Stepper steps(*stepper);
+    const auto lock = stepper->pool->enter(steps.work(rows));
+    steps.run(rows);
   });
 }

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from xlstmd.errors import CheckpointError
 from xlstmd.models.forecast_network import ForecastNetwork
 from xlstmd.models.network_config import NetworkConfig
+from xlstmd.nn.linear import set_products
 from xlstmd.ops.native_handle import Precision
 
 Floats = NDArray[np.float32]
@@ -48,7 +48,7 @@ class TorchRuntime:
             raise CheckpointError(f"weights do not fit: {error}") from None
         self.network.eval().requires_grad_(False)
         if precision == "bfloat16":
-            _shorten_products(self.network)
+            set_products(self.network, "bfloat16")
         self.precision = precision
         self._empty = self.network.init_state(1)
         self.state_size = self._empty.to_flat().shape[1]
@@ -68,20 +68,3 @@ class TorchRuntime:
             torch.from_numpy(features), torch.from_numpy(valid), before, outputs
         )
         return quantiles.numpy(), after.to_flat().numpy()
-
-
-def _shorten_products(network: ForecastNetwork) -> None:
-    """Makes every dense map multiply in bfloat16, from float32 and to float32."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)
-            module.register_forward_pre_hook(_to_bfloat16)
-            module.register_forward_hook(_to_float32)
-
-
-def _to_bfloat16(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(tensor.bfloat16() for tensor in inputs)
-
-
-def _to_float32(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.float()
