@@ -13,7 +13,12 @@ XlstmdError
 ├─ DeadlineExceeded             the answer would come too late
 ├─ ModelFailed                  the model raised, or gave non-finite numbers    .field
 ├─ LaneDown                     the worker of this model died or hangs          .retry_after_s
+├─ SessionUnknown               there is no such session
 ├─ SessionExpired               the session is gone, and it is known why        .reason
+├─ SessionConflict              the request does not fit the session as it is
+│  ├─ SeqConflict               not the next request of the session     .expected .durable_seq
+│  ├─ SeqReused                 another request had this number
+│  └─ ModelConflict             the session runs another model
 ├─ StoreFailed                  the store of sessions cannot be read or opened
 │  └─ StoreFull                 it takes no writes now; nothing was written
 └─ EngineStopped                the engine is draining or has stopped           .retry_after_s
@@ -138,6 +143,38 @@ class LaneDown(XlstmdError):
         """Keeps how long to wait before the next try."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SessionUnknown(XlstmdError):
+    """There is no such session."""
+
+
+class SessionConflict(XlstmdError):
+    """The request does not fit the session as it is; nothing was done."""
+
+
+class SeqConflict(SessionConflict):
+    """The number is not that of the session's next request."""
+
+    def __init__(self, got: int, expected: int, durable_seq: int) -> None:
+        """Keeps what the caller needs to go on.
+
+        Args:
+          got: the number that came.
+          expected: of the next request.
+          durable_seq: of what survives the end of the process.
+        """
+        super().__init__(f"seq: expected {expected}, got {got}")
+        self.expected = expected
+        self.durable_seq = durable_seq
+
+
+class SeqReused(SessionConflict):
+    """Another request of this session had the same number."""
+
+
+class ModelConflict(SessionConflict):
+    """The session runs another model."""
 
 
 class SessionExpired(XlstmdError):

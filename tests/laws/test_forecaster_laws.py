@@ -67,8 +67,8 @@ def test_bytes_of_a_stream_do_not_grow(forecaster):
     announced = stream.nbytes
     for part in np.array_split(sample_series("walk", 20_000), 200):
         stream.append(part)
-        encoder = stream._encoder
-        assert encoder.context.points.nbytes + encoder._state.nbytes <= announced
+        kept = stream._streams.arena.export(0)
+        assert sum(array.nbytes for array in kept.values()) == announced
     assert stream.nbytes == announced
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from xlstmd.errors import ModelFailed, SnapshotDamaged
-from xlstmd.models.anomaly import AnomalyScorer
+from xlstmd.errors import ModelFailed
+from xlstmd.models.anomaly import AnomalyScorer, fresh_arrays
 from xlstmd.models.calibration import REMEMBERED, Calibration
 from xlstmd.models.presets import QUANTILE_LEVELS
 from xlstmd.models.quantiles import at_levels, levels_of
@@ -102,7 +102,7 @@ def test_only_the_newest_surprises_are_remembered():
     for calibration in (both, late):
         assert calibration.count == REMEMBERED
         assert calibration.flags(new, 0.001).tolist() == [True]
-    np.testing.assert_array_equal(both.to_arrays()["surprises"], late.to_arrays()["surprises"])
+    np.testing.assert_array_equal(both._newest, late._newest)
 
 
 def scored(scorer, start, stop, seed=0):
@@ -122,36 +122,16 @@ def scored(scorer, start, stop, seed=0):
 @pytest.mark.parametrize("cut", [0, 3, 4, 101, 102])
 def test_a_scorer_goes_on_from_its_arrays(cut):
     levels = (0.1, 0.5, 0.9)
-    one, other = AnomalyScorer(levels, 4), AnomalyScorer(levels, 4)
-    expected = scored(one, 0, 200)[cut:]
-    other.begun = True
+    expected = scored(AnomalyScorer(levels, 4), 0, 200)[cut:]
+    arrays = fresh_arrays(levels, 4)
+    other = AnomalyScorer(levels, 4, arrays)
+    other.begin()
     scored(other, 0, cut)
-    arrays = other.to_arrays()
-    again = AnomalyScorer.from_arrays(levels, 4, arrays)
+    copies = {name: array.copy() for name, array in arrays.items()}
+    again = AnomalyScorer(levels, 4, copies)
     assert again.begun
     np.testing.assert_array_equal(scored(again, cut, 200), expected)
-    assert sum(array.nbytes for array in arrays.values()) == other.nbytes == again.nbytes
-    for name, array in AnomalyScorer(levels, 4).to_arrays().items():
-        assert (arrays[name].shape, arrays[name].dtype) == (array.shape, array.dtype)
-
-
-def test_arrays_are_copies_and_the_state_is_small():
-    scorer = AnomalyScorer(QUANTILE_LEVELS, 32)
-    scorer.to_arrays()["quantiles"][:] = 7.0
-    assert not scorer.to_arrays()["quantiles"].any()
-    assert scorer.nbytes < 8192
-
-
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [("surprises", None), ("quantiles", np.zeros((4, 2))), ("made_at", np.zeros(1))],
-)
-def test_other_arrays_are_refused(name, array):
-    arrays = AnomalyScorer((0.1, 0.5, 0.9), 4).to_arrays() | {name: array}
-    if array is None:
-        del arrays[name]
-    with pytest.raises(SnapshotDamaged, match=f"{name} as"):
-        AnomalyScorer.from_arrays((0.1, 0.5, 0.9), 4, arrays)
+    assert sum(array.nbytes for array in fresh_arrays(QUANTILE_LEVELS, 32).values()) < 8192
 
 
 def test_a_forecast_that_is_not_finite_is_refused_and_one_beyond_float64_cut():

@@ -14,37 +14,21 @@ Scores are taken in the units of the series, so that they do not care when its s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import ModelFailed
-from xlstmd.models.calibration import Calibration, stored
+from xlstmd.models.anomaly_scores import AnomalyScores
+from xlstmd.models.calibration import REMEMBERED, Calibration
 from xlstmd.models.quantiles import levels_of
 
 Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 # Differences of two quantiles that are cut off here stay within float64.
 _LARGEST: Final = 8e307
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnomalyScores:
-    """Scores of N points; NaN and False for missing ones, and where no forecast stood.
-
-    Attributes:
-      quantile: [N], level at which the point lay, 0 to 1: uniform where the forecast is right.
-      surprise: [N], -ln of the share that the forecast gave to points as far out on that side,
-        -ln min(quantile, 1 - quantile): 0.69 at the median, 4.6 at the quantiles 0.01 and 0.99.
-        Finite however far the point lies.
-      flag: [N], the surprise is among the rarest of the stream; see `calibration`.
-    """
-
-    quantile: Floats
-    surprise: Floats
-    flag: NDArray[np.bool_]
 
 
 class AnomalyScorer:
@@ -53,24 +37,38 @@ class AnomalyScorer:
     Whoever feeds the stream asks `wants_forecast` before its next points, hands one over to `stand`
     where it does, and then gives at most `room` points to `score`.
 
-    Attributes:
-      begun: scores have been asked for; from then on every point goes through `score`.
+    Once it has begun, every point of the stream goes through `score`.
     """
 
-    def __init__(self, quantile_levels: Sequence[float], patch_length: int) -> None:
-        """Starts before the first point.
+    def __init__(
+        self,
+        quantile_levels: Sequence[float],
+        patch_length: int,
+        arrays: Arrays | None = None,
+    ) -> None:
+        """Starts before the first point, or goes on with what is in arrays.
 
         Args:
           quantile_levels: of the forecasts, Q rising ones.
           patch_length: points that a forecast stands for, P.
+          arrays: the whole state, of the names, shapes and types that `fresh_arrays` gives; changed
+            in place. None makes them.
         """
-        self.begun = False
         self._levels = tuple(quantile_levels)
         self._patch = patch_length
-        self._quantiles = np.zeros((patch_length, len(self._levels)))
-        # Points there were when that forecast was made; none is made before the first boundary.
-        self._made_at = 0
-        self._calibration = Calibration()
+        state = fresh_arrays(quantile_levels, patch_length) if arrays is None else arrays
+        self._begun, self._made_at = state["begun"], state["made_at"]
+        self._quantiles = state["quantiles"]
+        self._calibration = Calibration(state["surprises"])
+
+    @property
+    def begun(self) -> bool:
+        """Whether scores have been asked for."""
+        return bool(self._begun[0])
+
+    def begin(self) -> None:
+        """Notes that scores are asked for."""
+        self._begun[0] = True
 
     def room(self, observed: int) -> int:
         """Gives how many points there are up to the next boundary, 1 to P.
@@ -83,7 +81,7 @@ class AnomalyScorer:
     def wants_forecast(self, observed: int) -> bool:
         """Says whether a new forecast has to stand before the next point is scored."""
         boundary = observed - observed % self._patch
-        return boundary > 0 and not boundary <= self._made_at <= observed
+        return boundary > 0 and not boundary <= self._made_at[0] <= observed
 
     def stand(
         self, scaled: NDArray[np.float32], mean: float, deviation: float, observed: int
@@ -104,8 +102,8 @@ class AnomalyScorer:
             raise ModelFailed("values", expected, "NaN or infinity")
         with np.errstate(over="ignore"):
             quantiles = np.sort(scaled.astype(np.float64), axis=-1) * deviation + mean
-        self._quantiles = np.clip(quantiles, -_LARGEST, _LARGEST)
-        self._made_at = observed
+        np.clip(quantiles, -_LARGEST, _LARGEST, out=self._quantiles)
+        self._made_at[0] = observed
 
     def score(self, points: Floats, observed: int, rate: float) -> AnomalyScores:
         """Scores the next points and remembers their surprises.
@@ -118,62 +116,20 @@ class AnomalyScorer:
         quantile = np.full(len(points), np.nan)
         surprise = quantile.copy()
         if observed >= self._patch:
-            first = observed - self._made_at
+            first = observed - int(self._made_at[0])
             standing = self._quantiles[first : first + len(points)]
             quantile, log_tail = levels_of(points, standing, self._levels)
             surprise = -log_tail
         flag = self._calibration.flags(surprise, rate)
         return AnomalyScores(quantile=quantile, surprise=surprise, flag=flag)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what `to_arrays` gives, always the same."""
-        return sum(array.nbytes for array in self.to_arrays().values())
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Gives the state as arrays whose names, shapes and types never change."""
-        return {
-            "begun": np.array([self.begun]),
-            "made_at": np.array([self._made_at], dtype=np.int64),
-            "quantiles": self._quantiles.copy(),
-            **self._calibration.to_arrays(),
-        }
-
-    @classmethod
-    def from_arrays(
-        cls,
-        quantile_levels: Sequence[float],
-        patch_length: int,
-        arrays: Mapping[str, NDArray[Any]],
-    ) -> Self:
-        """Goes on from what `to_arrays` gave.
-
-        Args:
-          quantile_levels: as at the start.
-          patch_length: likewise.
-          arrays: by name.
-
-        Raises:
-          SnapshotDamaged: an array is missing, or has another shape or type.
-        """
-        made = cls(quantile_levels, patch_length)
-        state = {name: stored(arrays, name, like) for name, like in made.to_arrays().items()}
-        made.begun, made._made_at = bool(state["begun"][0]), int(state["made_at"][0])
-        made._quantiles = state["quantiles"]
-        made._calibration = Calibration.from_arrays(state)
-        return made
-
-
-def joined(parts: Sequence[AnomalyScores]) -> AnomalyScores:
-    """Puts scores of points that follow each other together."""
-    if len(parts) == 1:
-        return parts[0]
-    empty = AnomalyScores(
-        quantile=np.empty(0), surprise=np.empty(0), flag=np.empty(0, dtype=np.bool_)
-    )
-    every = (empty, *parts)
-    return AnomalyScores(
-        quantile=np.concatenate([part.quantile for part in every]),
-        surprise=np.concatenate([part.surprise for part in every]),
-        flag=np.concatenate([part.flag for part in every]),
-    )
+def fresh_arrays(quantile_levels: Sequence[float], patch_length: int) -> dict[str, NDArray[Any]]:
+    """Gives the state of a scorer before the first point; shapes and types never change."""
+    return {
+        "begun": np.zeros(1, dtype=np.bool_),
+        # Points there were when the forecast was made; none is made before the first boundary.
+        "made_at": np.zeros(1, dtype=np.int64),
+        "quantiles": np.zeros((patch_length, len(quantile_levels))),
+        "surprises": np.full(REMEMBERED, -np.inf, dtype=np.float32),
+    }

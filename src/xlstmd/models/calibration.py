@@ -18,7 +18,7 @@ World", 2005, section 2.3.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,15 @@ def check_rate(rate: Any) -> float:
 class Calibration:
     """The newest surprises of one stream, and the ranks of further ones among them."""
 
-    def __init__(self) -> None:
-        """Starts without a surprise."""
+    def __init__(self, surprises: NDArray[np.float32] | None = None) -> None:
+        """Starts without a surprise, or goes on with what is in an array.
+
+        Args:
+          surprises: [REMEMBERED], changed in place; None makes one.
+        """
         # In time order, newest last; minus infinity where there is none yet.
-        self._newest = np.full(REMEMBERED, -np.inf, dtype=np.float32)
+        fresh = np.full(REMEMBERED, -np.inf, dtype=np.float32)
+        self._newest = fresh if surprises is None else surprises
 
     def flags(self, surprises: Floats, rate: float) -> NDArray[np.bool_]:
         """Judges surprises, each by those before it, and remembers them as float32.
@@ -73,7 +78,7 @@ class Calibration:
         flagged = np.zeros(len(surprises), dtype=np.bool_)
         if len(fresh):
             flagged[there] = self._judged(fresh, rate)
-            self._newest = np.concatenate([self._newest, fresh])[-REMEMBERED:].copy()
+            self._newest[:] = np.concatenate([self._newest, fresh])[-REMEMBERED:]
         return flagged
 
     def _judged(self, fresh: NDArray[np.float32], rate: float) -> NDArray[np.bool_]:
@@ -95,26 +100,6 @@ class Calibration:
     def count(self) -> int:
         """Surprises that are remembered."""
         return int(np.isfinite(self._newest).sum())
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of everything that is kept, from the start on."""
-        return self._newest.nbytes
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Gives the state as arrays of constant shapes."""
-        return {"surprises": self._newest.copy()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Goes on from what `to_arrays` gave.
-
-        Raises:
-          SnapshotDamaged: the arrays are something else.
-        """
-        made = cls()
-        made._newest = stored(arrays, "surprises", made._newest)
-        return made
 
 
 def stored(arrays: Mapping[str, NDArray[Any]], name: str, like: NDArray[Any]) -> NDArray[Any]:

@@ -1,15 +1,16 @@
 """The forecaster: series in, quantiles out. No torch in here."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import InputError
 from xlstmd.models import checkpoint as checkpoints
-from xlstmd.models.anomaly import AnomalyScorer, AnomalyScores, joined
+from xlstmd.models.anomaly_scores import AnomalyScores
 from xlstmd.models.calibration import DEFAULT_RATE, check_rate
 from xlstmd.models.checkpoint import ForecasterCheckpoint
 from xlstmd.models.config import ForecasterConfig
@@ -19,7 +20,9 @@ from xlstmd.models.predictor import DEFAULT_LEVELS, Predictor, check_request, fi
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
 from xlstmd.models.runtime import ForecastRuntime, make_runtime
 from xlstmd.models.scaling import ScaledContext
-from xlstmd.models.stream import SeriesEncoder
+from xlstmd.models.stream import Streams
+from xlstmd.models.stream_arena import StreamArena, slot_bytes
+from xlstmd.models.stream_step import StreamAnswer, StreamStep
 from xlstmd.models.tirex import load_tirex
 from xlstmd.ops.native import load_native
 
@@ -51,7 +54,7 @@ class Forecaster(Predictor):
             "patch_length": config.patch_length,
             "context_length": config.context_length,
             "quantile_levels": list(config.quantile_levels),
-            "state_bytes": self.stream().nbytes,
+            "state_bytes": self.slot_bytes,
             "runtime": self._runtime.name,
             "precision": self._runtime.precision,
             "native_library": load_native().summary,
@@ -77,6 +80,30 @@ class Forecaster(Predictor):
     def stream(self) -> "ForecastStream":
         """Starts a series that is fed point by point."""
         return ForecastStream(self.config, self._runtime)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one stream's state, whatever its length."""
+        return slot_bytes(self.config, self._runtime)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what a stream's state depends on: it continues only under the same one.
+
+        The kernels of another instruction level continue it within 1e-5.
+        """
+        parts = (
+            self.identity,
+            self.checkpoint.sha256,
+            self._runtime.name,
+            self._runtime.precision,
+            str(self.slot_bytes),
+        )
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    def streams(self, slots: int) -> Streams:
+        """Allocates many such series, which move forward together."""
+        return Streams(StreamArena(self.config, self._runtime, slots), self._runtime)
 
     def _context(self, history: FloatArray, index: int) -> ScaledContext:
         points = as_points(history, field := f"series[{index}].values")
@@ -119,8 +146,8 @@ class ForecastStream:
 
     def __init__(self, config: ForecasterConfig, runtime: ForecastRuntime) -> None:
         """Starts without a point; `Forecaster.stream` does it."""
-        self._encoder = SeriesEncoder(config, runtime)
-        self._scorer = AnomalyScorer(config.quantile_levels, config.patch_length)
+        self._streams = Streams(StreamArena(config, runtime, slots=1), runtime)
+        self._nbytes = slot_bytes(config, runtime)
 
     def append(self, values: Sequence[float] | FloatArray) -> None:
         """Takes in one or more points, NaN = missing.
@@ -128,11 +155,7 @@ class ForecastStream:
         Raises:
           InputError: a value is infinite or no number; nothing is taken in then.
         """
-        points = as_points(values, "values")
-        if self._scorer.begun:
-            self._score(points, DEFAULT_RATE)
-        else:
-            self._encoder.append(points)
+        self._run(values=as_points(values, "values"))
 
     def score(
         self, values: Sequence[float] | FloatArray, anomaly_rate: float = DEFAULT_RATE
@@ -152,9 +175,8 @@ class ForecastStream:
             1; nothing is taken in then.
         """
         rate = check_rate(anomaly_rate)
-        points = as_points(values, "values")
-        self._scorer.begun = True
-        return self._score(points, rate)
+        answer = self._run(values=as_points(values, "values"), anomaly_rate=rate)
+        return cast(AnomalyScores, answer.scores)
 
     def forecast(
         self, horizon: int, quantile_levels: Sequence[float] = DEFAULT_LEVELS
@@ -168,37 +190,24 @@ class ForecastStream:
           InputError: nothing has been observed yet, or a bad horizon or level.
         """
         levels = check_request(horizon, quantile_levels)
-        context = self._encoder.context
-        if not context.observed:
-            raise InputError("values", "at least one observed value", "none so far", code="empty")
-        raw = self._encoder.quantiles(horizon)[None].astype(np.float64)
-        mean, deviation = np.array([[context.mean]]), np.array([[context.deviation]])
-        return finished(raw, mean, deviation, self._encoder.config.quantile_levels, levels)
+        answer = self._run(values=np.empty(0), horizon=horizon, quantile_levels=levels)
+        return cast(QuantileForecast, answer.forecast)
 
     @property
     def observed(self) -> int:
         """Points taken in since the first observed one."""
-        return self._encoder.context.observed
+        return int(self._streams.arena.observed[0])
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stream's state at most, whatever its length."""
-        return self._encoder.nbytes + self._scorer.nbytes
+        """Bytes of the stream's state, whatever its length."""
+        return self._nbytes
 
-    def _score(self, points: FloatArray, rate: float) -> AnomalyScores:
-        encoder, scorer = self._encoder, self._scorer
-        context, patch = encoder.context, encoder.config.patch_length
-        parts = []
-        while len(points):
-            observed = context.observed
-            if scorer.wants_forecast(observed):
-                scaled = encoder.quantiles(patch)
-                scorer.stand(scaled, context.mean, context.deviation, observed)
-            count = scorer.room(observed)
-            parts.append(scorer.score(points[:count], observed, rate))
-            encoder.append(points[:count])
-            points = points[count:]
-        return joined(parts)
+    def _run(self, **asked: Any) -> StreamAnswer:
+        answer = self._streams.run([StreamStep(slot=0, **asked)])[0]
+        if answer.error is not None:
+            raise answer.error
+        return answer
 
 
 def load_forecaster(

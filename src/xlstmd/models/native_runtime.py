@@ -73,6 +73,10 @@ class NativeRuntime:
             raw += features[:, first:, config.added_feature, None, None]
         return raw, after
 
+    def advance(self, features: Floats, states: Floats, slots: NDArray[np.int64]) -> None:
+        """Moves states on, in place; see `ForecastRuntime.advance`."""
+        self._backbone.run(self._embedding(features), states, slots, slots, outputs=0)
+
 
 def _network_shapes(network: NetworkConfig) -> Shapes:
     shapes = {

@@ -15,8 +15,9 @@ from xlstmd.models.config import ForecasterConfig
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_GAP_SCALE = 4.0
-_COUNT_SCALE = 8.0
+# Bring the logs of distances and counts near to one.
+GAP_SCALE = 4.0
+COUNT_SCALE = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,8 @@ def make_features(values: Floats, plan: TokenPlan, config: ForecasterConfig) -> 
     features[..., :window] = np.where(present, seen, 0.0)
     features[..., window : 2 * window] = present
     features[..., config.last_value_feature] = last_value
-    features[..., -3] = np.log1p(gap) / _GAP_SCALE
-    features[..., -2] = np.log1p(counted[rows, before]) / _COUNT_SCALE
+    features[..., -3] = np.log1p(gap) / GAP_SCALE
+    features[..., -2] = np.log1p(counted[rows, before]) / COUNT_SCALE
     features[..., -1] = plan.fresh
     features[~plan.valid] = 0.0
     return features

@@ -83,6 +83,15 @@ class ForecastRuntime(Protocol):
           Quantiles [B, outputs, P, Q] in scaled units, not sorted, and states [B, S].
         """
 
+    def advance(self, features: Floats, states: Floats, slots: NDArray[np.int64]) -> None:
+        """Moves states on by tokens that are all valid.
+
+        Args:
+          features: [B, N, F].
+          states: [slots, S]; changed in place.
+          slots: [B], different ones.
+        """
+
 
 def refusals(precision: str = "float32") -> dict[str, str]:
     """Gives for every runtime that cannot run here, or not in that precision, why not."""

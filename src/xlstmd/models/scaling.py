@@ -42,7 +42,6 @@ class ScaledContext:
         self.points: Floats = np.empty(0)
         self.observed = 0
         self._scale = Scale()
-        self._advance = best_advance()
 
     def extend(self, values: Floats) -> bool:
         """Takes in points; says whether the scale was renewed.
@@ -51,16 +50,10 @@ class ScaledContext:
           values: in time order, NaN = missing. Missing points before the first observed one do
             not count.
         """
-        if not len(self.points):
-            known = np.flatnonzero(~np.isnan(values))
-            if not len(known):
-                return False
-            values = values[known[0] :]
-        seen = len(self.points)
-        points = np.concatenate([self.points, values])
-        start, renewed = self._advance(self._scale, points, seen, self.context_length)
-        self.observed += len(values)
-        self.points = points[start:].copy() if start else points
+        self.points, taken, renewed = extended(
+            self._scale, self.points, values, self.context_length
+        )
+        self.observed += taken
         return renewed
 
     @property
@@ -80,13 +73,40 @@ class ScaledContext:
 
     def scaled(self) -> Floats:
         """Gives the points in units of the scale, NaN = missing."""
-        if self.deviation == 0.0:
-            return np.where(np.isnan(self.points), np.nan, 0.0)
-        with np.errstate(over="ignore"):
-            return np.clip((self.points - self.mean) / self.deviation, -1e4, 1e4)
+        return scaled(self.points, self.mean, self.deviation)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept at most."""
-        longest = self.context_length + self.context_length // 2
-        return longest * self.points.itemsize + 7 * 8
+
+def extended(
+    scale: Scale, points: Floats, values: Floats, context_length: int
+) -> tuple[Floats, int, bool]:
+    """Takes in points.
+
+    Args:
+      scale: of the context; changed in place.
+      points: since its start.
+      values: in time order, NaN = missing. Missing ones before the first observed one of the stream
+        do not count.
+      context_length: points that are kept at a renewal.
+
+    Returns:
+      The points since the start of the context there is then, at most `most_points`; how many were
+      taken in; whether the scale was renewed.
+    """
+    if not len(points):
+        known = np.flatnonzero(~np.isnan(values))
+        values = values[known[0] :] if len(known) else values[:0]
+    joined = np.concatenate([points, values])
+    start, renewed = best_advance()(scale, joined, len(points), context_length)
+    return (joined[start:].copy() if start else joined), len(values), renewed
+
+
+def scaled(points: Floats, mean: Floats | float, deviation: Floats | float) -> Floats:
+    """Gives points in units of a scale, NaN = missing; a deviation of 0 is that of a constant."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        away = np.clip((points - mean) / deviation, -1e4, 1e4)
+    return np.where(np.equal(deviation, 0.0) & ~np.isnan(points), 0.0, away)
+
+
+def most_points(context_length: int) -> int:
+    """Gives how many points a context holds at most."""
+    return context_length + context_length // 2

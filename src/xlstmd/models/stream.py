@@ -1,80 +1,195 @@
-"""A series fed point by point, forecast at any time, equal to feeding it whole."""
+"""Streams fed point by point, forecast at any time, each equal to feeding it whole. NumPy only.
+
+Streams of one arena move forward together: those with a token to encode share a call of the
+network, those that want a forecast share another one. A stream's numbers are the same to the last
+bit as if it were alone, and whatever the portions it was fed in: what was there at a renewal of the
+scale is encoded in one call, every later token in one of its own, so that which tokens share a
+call, and with it the rounding, depends on the history alone.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xlstmd.models.config import ForecasterConfig
-from xlstmd.models.patching import TokenPlan, make_features, plan_tokens
+from xlstmd.errors import InputError, ModelFailed
+from xlstmd.models.anomaly_scores import AnomalyScores, joined
+from xlstmd.models.calibration import DEFAULT_RATE
+from xlstmd.models.predictor import finished
+from xlstmd.models.quantile_forecast import QuantileForecast
 from xlstmd.models.runtime import ForecastRuntime
-from xlstmd.models.scaling import ScaledContext
+from xlstmd.models.stream_arena import StreamArena
+from xlstmd.models.stream_features import stream_features
+from xlstmd.models.stream_step import StreamAnswer, StreamStep
 
-FloatArray = NDArray[np.float64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-class SeriesEncoder:
-    """The recurrent state of one series: the scaled context, and how far it has been encoded."""
+class Streams:
+    """Moves streams of an arena forward.
 
-    def __init__(self, config: ForecasterConfig, runtime: ForecastRuntime) -> None:
-        """Starts without a point."""
-        self.config = config
-        self.context = ScaledContext(config.context_length)
-        self._runtime = runtime
-        self._state = runtime.init_state(1)
-        self._encoded = 0
+    Attributes:
+      arena: of the streams.
+    """
 
-    def append(self, values: FloatArray) -> None:
-        """Takes in points, NaN = missing. The last patch stays out of the state: see `patching`.
+    def __init__(self, arena: StreamArena, runtime: ForecastRuntime) -> None:
+        """Puts arena and runtime together.
 
-        What was there at a renewal is encoded in one call, every later token in one of its own:
-        which tokens share a call, and with it the rounding, depends on the history alone.
+        Args:
+          arena: of the streams.
+          runtime: that the arena was made for.
         """
-        if self.context.extend(values):
-            self._state, self._encoded = self._runtime.init_state(1), 0
-            self._encode([self._full(self.context.renewed_at)])
-        self._encode(range(self._encoded + 1, self._full(len(self.context.points)) + 1))
+        self.arena = arena
+        self._config = arena.config
+        self._runtime = runtime
 
-    def quantiles(self, horizon: int) -> NDArray[np.float32]:
-        """Gives scaled quantiles of the next points, [Z, Q]; changes nothing."""
-        patch = self.config.patch_length
-        outputs = -(-horizon // patch)
-        plan = self._plan(outputs - 1)
-        features, valid = self._features(plan, slice(self._encoded, None))
-        quantiles, _ = self._runtime.prefill(features, valid, self._state, outputs)
-        return quantiles.reshape(outputs * patch, -1)[:horizon]
+    def run(self, steps: Sequence[StreamStep]) -> list[StreamAnswer]:
+        """Takes one step with each of some streams; no stream depends on the others.
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of everything that is kept."""
-        return self.context.nbytes + self._state.nbytes + 8
+        Args:
+          steps: of different slots, checked by `check_request` and `as_points`.
+        """
+        rows = [_Row(step, self.arena) for step in steps]
+        self._take_in(rows)
+        self._forecast([row for row in rows if row.step.horizon and row.error is None])
+        return [row.answer(self.arena) for row in rows]
 
-    def _full(self, points: int) -> int:
+    def append(self, slots: Ints, portions: Sequence[Floats]) -> None:
+        """Takes in points of different streams, unscored.
+
+        The last patch stays out of the state: see `patching`.
+        """
+        arena = self.arena
+        renewed = [arena.extend(slot, p) for slot, p in zip(slots.tolist(), portions, strict=True)]
+        again = slots[np.array(renewed, dtype=np.bool_)]
+        if len(again):
+            arena.forget_state(again)
+            wanted = self._full(arena.scale["anchor"][again])
+            for count in np.unique(wanted[wanted > 0]).tolist():
+                self._encode(again[wanted == count], count)
+        while True:
+            behind = slots[arena.encoded[slots] < self._full(arena.known[slots])]
+            if not len(behind):
+                return
+            self._encode(behind, 1)
+
+    def quantiles(self, slots: Ints, outputs: int) -> NDArray[np.float32]:
+        """Gives scaled quantiles of the patches to come, [B, outputs * P, Q]; changes nothing."""
+        arena, patch = self.arena, self._config.patch_length
+        known, encoded = arena.known[slots], arena.encoded[slots]
+        ends = known[:, None] + patch * np.arange(outputs)
+        fresh = np.ones(ends.shape)
+        fresh[:, 0] = (known - encoded * patch) / patch
+        features = stream_features(arena, slots, ends, fresh)
+        valid = np.ones(ends.shape, dtype=np.bool_)
+        quantiles, _ = self._runtime.prefill(features, valid, arena.state[slots], outputs)
+        return quantiles.reshape(len(slots), outputs * patch, -1)
+
+    def _full(self, points: Ints) -> Ints:
         """Gives how many tokens of so many points lie in the state."""
-        return max(points - 1, 0) // self.config.patch_length
+        full: Ints = np.maximum(points - 1, 0) // self._config.patch_length
+        return full
 
-    def _encode(self, ends: Sequence[int]) -> None:
-        """Moves the state on to each of these numbers of tokens, in one call for each."""
-        if not ends or ends[-1] <= self._encoded:
+    def _encode(self, slots: Ints, count: int) -> None:
+        """Moves states on by so many tokens."""
+        arena = self.arena
+        tokens = arena.encoded[slots][:, None] + 1 + np.arange(count)
+        ends = tokens * self._config.patch_length
+        features = stream_features(arena, slots, ends, np.ones(ends.shape))
+        self._runtime.advance(features, arena.state, slots)
+        arena.encoded[slots] += count
+
+    def _take_in(self, rows: "list[_Row]") -> None:
+        arena = self.arena
+        while rows := [row for row in rows if len(row.rest) and row.error is None]:
+            self._let_stand([row for row in rows if row.wants_forecast(arena)])
+            rows = [row for row in rows if row.error is None]
+            if rows:
+                slots = np.array([row.step.slot for row in rows], dtype=np.int64)
+                self.append(slots, [row.next_portion(arena) for row in rows])
+
+    def _let_stand(self, rows: "Sequence[_Row]") -> None:
+        """Makes the forecasts under which the rows' next points are scored."""
+        if not rows:
             return
-        first = self._encoded
-        features, valid = self._features(self._plan(0), slice(first, ends[-1]))
-        for end in ends:
-            part = slice(self._encoded - first, end - first)
-            _, self._state = self._runtime.prefill(
-                features[:, part], valid[:, part], self._state, 0
-            )
-            self._encoded = end
+        slots = np.array([row.step.slot for row in rows], dtype=np.int64)
+        for row, scaled in zip(rows, self.quantiles(slots, 1), strict=True):
+            row.stand(scaled, self.arena)
 
-    def _plan(self, future: int) -> TokenPlan:
-        known = np.array([len(self.context.points)])
-        start = np.zeros(1, dtype=np.int64)
-        return plan_tokens(start, known, np.array([future]), self.config.patch_length)
+    def _forecast(self, rows: "Sequence[_Row]") -> None:
+        """Makes the forecasts that are asked for, those of like horizons together."""
+        patch = self._config.patch_length
+        rows = [row for row in rows if row.has_observed(self.arena)]
+        outputs = np.array([-(-row.step.horizon // patch) for row in rows], dtype=np.int64)
+        for count in np.unique(outputs).tolist():
+            some = [row for row, own in zip(rows, outputs.tolist(), strict=True) if own == count]
+            slots = np.array([row.step.slot for row in some], dtype=np.int64)
+            for row, scaled in zip(some, self.quantiles(slots, count), strict=True):
+                row.finish(scaled, self.arena)
 
-    def _features(
-        self, plan: TokenPlan, tokens: slice
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        part = TokenPlan(
-            ends=plan.ends[:, tokens], fresh=plan.fresh[:, tokens], valid=plan.valid[:, tokens]
+
+class _Row:
+    """A step on its way."""
+
+    def __init__(self, step: StreamStep, arena: StreamArena) -> None:
+        self.step = step
+        self.rest = step.values
+        self.error: InputError | ModelFailed | None = None
+        self._parts: list[AnomalyScores] = []
+        self._forecast: QuantileForecast | None = None
+        self._scorer = arena.scorer(step.slot)
+        if step.anomaly_rate is not None:
+            self._scorer.begin()
+
+    def wants_forecast(self, arena: StreamArena) -> bool:
+        observed = int(arena.observed[self.step.slot])
+        return self._scorer.begun and self._scorer.wants_forecast(observed)
+
+    def stand(self, scaled: NDArray[np.float32], arena: StreamArena) -> None:
+        scale, observed = arena.scale[self.step.slot], int(arena.observed[self.step.slot])
+        try:
+            self._scorer.stand(scaled, float(scale["mean"]), float(scale["deviation"]), observed)
+        except ModelFailed as error:
+            self.error = error
+
+    def next_portion(self, arena: StreamArena) -> Floats:
+        """Gives the points to take in now, scored where the stream's points are."""
+        portion = self.rest
+        if self._scorer.begun:
+            observed = int(arena.observed[self.step.slot])
+            portion = self.rest[: self._scorer.room(observed)]
+            rate = DEFAULT_RATE if self.step.anomaly_rate is None else self.step.anomaly_rate
+            self._parts.append(self._scorer.score(portion, observed, rate))
+        self.rest = self.rest[len(portion) :]
+        return portion
+
+    def has_observed(self, arena: StreamArena) -> bool:
+        """Says whether there is something to forecast from; notes the error where there is not."""
+        if arena.observed[self.step.slot]:
+            return True
+        self.error = InputError(
+            "values", "at least one observed value", "none so far", code="empty"
         )
-        return make_features(self.context.scaled()[None], part, self.config), part.valid
+        return False
+
+    def finish(self, scaled: NDArray[np.float32], arena: StreamArena) -> None:
+        scale = arena.scale[self.step.slot]
+        raw = scaled[None, : self.step.horizon].astype(np.float64)
+        mean, deviation = np.array([[scale["mean"]]]), np.array([[scale["deviation"]]])
+        levels = self.step.quantile_levels
+        try:
+            known = arena.config.quantile_levels
+            self._forecast = finished(raw, mean, deviation, known, levels)
+        except ModelFailed as error:
+            self.error = error
+
+    def answer(self, arena: StreamArena) -> StreamAnswer:
+        """Gives what became of it."""
+        wanted = self.step.anomaly_rate is not None and self.error is None
+        return StreamAnswer(
+            observed=int(arena.observed[self.step.slot]),
+            forecast=self._forecast,
+            scores=joined(self._parts) if wanted else None,
+            error=self.error,
+        )

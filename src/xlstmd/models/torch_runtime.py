@@ -68,3 +68,8 @@ class TorchRuntime:
             torch.from_numpy(features), torch.from_numpy(valid), before, outputs
         )
         return quantiles.numpy(), after.to_flat().numpy()
+
+    def advance(self, features: Floats, states: Floats, slots: NDArray[np.int64]) -> None:
+        """Moves states on; see `ForecastRuntime.advance`."""
+        valid = np.ones(features.shape[:2], dtype=np.bool_)
+        _, states[slots] = self.prefill(features, valid, states[slots], 0)

@@ -1,0 +1,140 @@
+"""Streams of one forecaster side by side: everything that belongs to one lies in its slot.
+
+All memory is allocated at once, `slot_bytes` for each slot, whatever the streams see. NumPy only.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlstmd.errors import SnapshotDamaged
+from xlstmd.models.anomaly import AnomalyScorer, fresh_arrays
+from xlstmd.models.config import ForecasterConfig
+from xlstmd.models.renewal import Scale
+from xlstmd.models.runtime import ForecastRuntime
+from xlstmd.models.scaling import extended, most_points
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+
+_SCALE: Final = np.dtype(
+    [(name, "f8") for name in ("mean", "deviation", "count", "sum", "squares")]
+    + [(name, "i8") for name in ("anchor", "jumps")]
+)
+_SCORES: Final = "score_"
+
+
+class StreamArena:
+    """Slots of streams; which slot belongs to whom is the caller's business.
+
+    Attributes:
+      config: of the forecaster.
+      slots: how many there are.
+      points: [slots, C], since the start of each context, NaN = missing.
+      known: [slots], how many of them there are.
+      observed: [slots], points since the first observed one ever.
+      scale: [slots], frozen: fields of `renewal.Scale`.
+      encoded: [slots], tokens that lie in the state.
+      state: [slots, S], of the backbone.
+    """
+
+    def __init__(self, config: ForecasterConfig, runtime: ForecastRuntime, slots: int) -> None:
+        """Allocates all slots, each without a point.
+
+        Args:
+          config: of the forecaster.
+          runtime: of its network.
+          slots: how many streams there can be.
+        """
+        self.config = config
+        self.slots = slots
+        self._fresh = _fresh_slot(config, runtime)
+        self._arrays = {
+            name: np.repeat(array[None], slots, axis=0) for name, array in self._fresh.items()
+        }
+        self.points: Floats = self._arrays["points"]
+        self.known: NDArray[np.int64] = self._arrays["known"]
+        self.observed: NDArray[np.int64] = self._arrays["observed"]
+        self.scale: NDArray[np.void] = self._arrays["scale"]
+        self.encoded: NDArray[np.int64] = self._arrays["encoded"]
+        self.state: NDArray[np.float32] = self._arrays["state"]
+
+    def clear(self, slot: int) -> None:
+        """Makes a slot one without a point; nothing of the stream before stays in it."""
+        for name, array in self._arrays.items():
+            array[slot] = self._fresh[name]
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes a slot hold what another one holds."""
+        for array in self._arrays.values():
+            array[target] = array[source]
+
+    def extend(self, slot: int, values: Floats) -> bool:
+        """Takes points into the context, NaN = missing; says whether the scale was renewed."""
+        scale = Scale(**dict(zip(_SCALE.names or (), self.scale[slot].tolist(), strict=True)))
+        before = self.points[slot, : self.known[slot]]
+        points, taken, renewed = extended(scale, before, values, self.config.context_length)
+        self.points[slot, : len(points)] = points
+        self.points[slot, len(points) :] = np.nan
+        self.known[slot] = len(points)
+        self.observed[slot] += taken
+        self.scale[slot] = tuple(getattr(scale, name) for name in _SCALE.names or ())
+        return renewed
+
+    def forget_state(self, slots: NDArray[np.int64]) -> None:
+        """Makes the states those before the first token."""
+        self.state[slots] = self._fresh["state"]
+        self.encoded[slots] = 0
+
+    def scorer(self, slot: int) -> AnomalyScorer:
+        """Gives what scores the points of a slot; its state is in the slot."""
+        arrays = {
+            name.removeprefix(_SCORES): array[slot]
+            for name, array in self._arrays.items()
+            if name.startswith(_SCORES)
+        }
+        return AnomalyScorer(self.config.quantile_levels, self.config.patch_length, arrays)
+
+    def export(self, slot: int) -> Arrays:
+        """Gives all of a stream as arrays whose names, shapes and types never change."""
+        flat = {name: array[slot : slot + 1].copy() for name, array in self._arrays.items()}
+        flat["scale"] = flat["scale"].view(np.uint8)
+        return flat
+
+    def restore(self, slot: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Makes a slot hold a stream that was exported.
+
+        Raises:
+          SnapshotDamaged: an array is missing, or has another shape or type; the slot is as it was.
+        """
+        own = self.export(slot)
+        for name, like in own.items():
+            array = arrays.get(name)
+            if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
+                got = "nothing" if array is None else f"{array.dtype} of {list(array.shape)}"
+                raise SnapshotDamaged(f"{name} as {like.dtype} of {list(like.shape)}", got)
+        if not 0 <= int(arrays["known"][0]) <= self.points.shape[1]:
+            raise SnapshotDamaged("known within the context", str(int(arrays["known"][0])))
+        for name, array in self._arrays.items():
+            stored = np.ascontiguousarray(arrays[name])
+            array[slot] = stored.view(_SCALE)[0] if name == "scale" else stored[0]
+
+
+def slot_bytes(config: ForecasterConfig, runtime: ForecastRuntime) -> int:
+    """Gives the bytes of one slot, before anything is allocated."""
+    return sum(array.nbytes for array in _fresh_slot(config, runtime).values())
+
+
+def _fresh_slot(config: ForecasterConfig, runtime: ForecastRuntime) -> Arrays:
+    scores = fresh_arrays(config.quantile_levels, config.patch_length)
+    return {
+        "points": np.full(most_points(config.context_length), np.nan),
+        "known": np.zeros((), dtype=np.int64),
+        "observed": np.zeros((), dtype=np.int64),
+        "scale": np.zeros((), dtype=_SCALE),
+        "encoded": np.zeros((), dtype=np.int64),
+        "state": runtime.init_state(1)[0],
+        **{_SCORES + name: array for name, array in scores.items()},
+    }

@@ -1,0 +1,122 @@
+"""Streams that move forward together are, each of them, the stream alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.small_models import KINDS, random_forecaster, sample_series
+from xlstmd.errors import SnapshotDamaged
+from xlstmd.models.stream_arena import slot_bytes
+from xlstmd.models.stream_step import StreamStep
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return random_forecaster(seed=3)
+
+
+def same(one, other):
+    """Fails where two answers differ in a bit."""
+    assert one.observed == other.observed
+    assert (one.error is None) == (other.error is None)
+    for name, parts in (("forecast", ("mean", "quantiles")), ("scores", ("quantile", "flag"))):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert (mine is None) == (theirs is None)
+        for part in parts if mine is not None else ():
+            np.testing.assert_array_equal(getattr(mine, part), getattr(theirs, part))
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_batch_of_streams_is_each_alone(forecaster, data):
+    kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=2, max_size=5))
+    rates = data.draw(st.lists(st.sampled_from((None, 0.1)), min_size=5, max_size=5))
+    together = forecaster.streams(len(kinds))
+    alone = [forecaster.streams(1) for _ in kinds]
+    fed = [0] * len(kinds)
+    for _ in range(data.draw(st.integers(1, 6))):
+        rows = data.draw(st.lists(st.sampled_from(range(len(kinds))), min_size=1, unique=True))
+        steps = []
+        for row in rows:
+            count = data.draw(st.sampled_from((0, 1, 7, 32, 150)))
+            values = sample_series(kinds[row], 2000)[fed[row] : fed[row] + count]
+            fed[row] += count
+            horizon = data.draw(st.sampled_from((0, 1, 40)))
+            steps.append(
+                {
+                    "values": values,
+                    "horizon": horizon,
+                    "quantile_levels": LEVELS,
+                    "anomaly_rate": rates[row],
+                }
+            )
+        answers = together.run(
+            [StreamStep(slot=row, **step) for row, step in zip(rows, steps, strict=True)]
+        )
+        for row, step, answer in zip(rows, steps, answers, strict=True):
+            same(answer, alone[row].run([StreamStep(slot=0, **step)])[0])
+    for row, single in enumerate(alone):
+        for name, array in single.arena.export(0).items():
+            np.testing.assert_array_equal(together.arena.export(row)[name], array)
+
+
+def test_a_copied_stream_and_a_restored_one_go_on_alike(forecaster):
+    streams = forecaster.streams(3)
+    series = sample_series("season", 500)
+    streams.run([StreamStep(slot=0, values=series[:300], anomaly_rate=0.05)])
+    streams.arena.copy(0, 1)
+    kept = streams.arena.export(0)
+    streams.arena.clear(0)
+    streams.arena.restore(2, kept)
+    step = {"values": series[300:], "horizon": 20, "quantile_levels": LEVELS, "anomaly_rate": 0.05}
+    one, other = streams.run([StreamStep(slot=slot, **step) for slot in (1, 2)])
+    same(one, other)
+
+
+def test_a_cleared_slot_holds_nothing(forecaster):
+    streams = forecaster.streams(2)
+    streams.run([StreamStep(slot=0, values=sample_series("walk", 300), anomaly_rate=0.1)])
+    streams.arena.clear(0)
+    used, unused = streams.arena.export(0), streams.arena.export(1)
+    for name, array in unused.items():
+        np.testing.assert_array_equal(used[name], array)
+
+
+def test_the_bytes_of_a_slot_are_announced(forecaster):
+    streams = forecaster.streams(4)
+    announced = slot_bytes(forecaster.config, forecaster._runtime)
+    kept = streams.arena.export(0)
+    assert sum(array.nbytes for array in kept.values()) == announced == forecaster.stream().nbytes
+
+
+def test_a_stream_without_a_point_has_no_forecast_and_disturbs_nobody(forecaster):
+    streams = forecaster.streams(2)
+    full, empty = streams.run(
+        [
+            StreamStep(
+                slot=0, values=sample_series("season", 90), horizon=5, quantile_levels=LEVELS
+            ),
+            StreamStep(slot=1, values=np.full(3, np.nan), horizon=5, quantile_levels=LEVELS),
+        ]
+    )
+    assert full.error is None
+    assert full.forecast.mean.shape == (1, 5)
+    assert "none so far" in str(empty.error)
+
+
+@pytest.mark.parametrize("name", ["state", "points", "scale", "score_surprises", "known"])
+def test_arrays_that_are_no_stream_are_refused(forecaster, name):
+    arena = forecaster.streams(1).arena
+    arrays = arena.export(0)
+    for bad in (None, arrays[name][..., :0], np.zeros(arrays[name].shape, dtype=np.float16)):
+        broken = dict(arrays)
+        broken.pop(name)
+        if bad is not None:
+            broken[name] = bad
+        with pytest.raises(SnapshotDamaged, match=f"{name} as"):
+            arena.restore(0, broken)
+    with pytest.raises(SnapshotDamaged, match="known within"):
+        arena.restore(0, arrays | {"known": np.array([10**6])})
