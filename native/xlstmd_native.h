@@ -395,6 +395,28 @@ XLSTMD_EXPORT int32_t xlstmd_scale_advance(xlstmd_scale *scale, const double *po
                                            int64_t seen, int64_t context_length, int64_t *dropped,
                                            int32_t *renewed);
 
+/* ---- streams of a forecaster, each in a slot of arrays that belong to the caller ---- */
+
+typedef struct {
+  int64_t capacity; /* points of a slot */
+  int64_t context;  /* points that are kept at a renewal */
+  int64_t window;   /* points that a token sees */
+  double *points;   /* [slots, capacity]; NaN where missing, and behind the known ones */
+  int64_t *known, *observed;
+  xlstmd_scale *scales;
+} xlstmd_streams;
+/* Takes points into the contexts of different slots: counts[row] of the values each, one row after
+ * the other. renewed [rows] takes whether the scale was renewed. */
+XLSTMD_EXPORT int32_t xlstmd_streams_extend(const xlstmd_streams *streams, int64_t rows,
+                                            const int64_t *slots, const double *values,
+                                            const int64_t *counts, uint8_t *renewed);
+/* What the network sees of tokens that stand before the points `ends` [rows, tokens]; fresh likewise,
+ * features [rows, tokens, 2 window + 4]. */
+XLSTMD_EXPORT void xlstmd_streams_features(const xlstmd_streams *streams, int64_t rows,
+                                           const int64_t *slots, int64_t tokens,
+                                           const int64_t *ends, const double *fresh,
+                                           float *features);
+
 /* ---- what the machine can do at most, all threads of a pool together ---- */
 
 /* Thousands of millions of float operations a second, from registers. */

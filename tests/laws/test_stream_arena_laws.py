@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tests.small_models import KINDS, random_forecaster, sample_series
 from xlstmd.errors import SnapshotDamaged
 from xlstmd.models.stream_arena import slot_bytes
+from xlstmd.models.stream_forms import NumpyForms, best_forms
 from xlstmd.models.stream_step import StreamStep
+from xlstmd.ops.native import load_native
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -120,3 +122,25 @@ def test_arrays_that_are_no_stream_are_refused(forecaster, name):
             arena.restore(0, broken)
     with pytest.raises(SnapshotDamaged, match="known within"):
         arena.restore(0, arrays | {"known": np.array([10**6])})
+
+
+@pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
+@settings(max_examples=25, deadline=None)
+@given(kind=st.sampled_from(KINDS), cuts=st.lists(st.integers(0, 900), max_size=6))
+def test_compiled_contexts_are_those_of_the_definition(forecaster, kind, cuts):
+    series = sample_series(kind, 900)
+    arenas = [forecaster.streams(2).arena for _ in range(2)]
+    forms = [NumpyForms(arenas[0]), best_forms(arenas[1])]
+    patch = forecaster.config.patch_length
+    for portion in np.split(series, sorted(cuts)):
+        slots = np.array([1, 0])
+        renewed = [form.extend(slots, [portion, -portion]) for form in forms]
+        np.testing.assert_array_equal(*renewed)
+        ends = arenas[0].known[slots][:, None] + patch * np.arange(-2, 2)
+        fresh = np.full(ends.shape, 0.5)
+        if arenas[0].known.min() > 0:
+            ends = np.maximum(ends, 1)
+            mine, theirs = (form.features(slots, ends, fresh) for form in forms)
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+        for name, array in arenas[0].export(0).items():
+            np.testing.assert_array_equal(arenas[1].export(0)[name], array)

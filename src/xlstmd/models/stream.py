@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.errors import InputError, ModelFailed
+from xlstmd.models.anomaly import AnomalyScorer
 from xlstmd.models.anomaly_scores import AnomalyScores, joined
 from xlstmd.models.calibration import DEFAULT_RATE
 from xlstmd.models.predictor import finished
 from xlstmd.models.quantile_forecast import QuantileForecast
 from xlstmd.models.runtime import ForecastRuntime
 from xlstmd.models.stream_arena import StreamArena
-from xlstmd.models.stream_features import stream_features
+from xlstmd.models.stream_forms import best_forms
 from xlstmd.models.stream_step import StreamAnswer, StreamStep
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,7 @@ class Streams:
         self.arena = arena
         self._config = arena.config
         self._runtime = runtime
+        self._forms = best_forms(arena)
 
     def run(self, steps: Sequence[StreamStep]) -> list[StreamAnswer]:
         """Takes one step with each of some streams; no stream depends on the others.
@@ -61,8 +63,7 @@ class Streams:
         The last patch stays out of the state: see `patching`.
         """
         arena = self.arena
-        renewed = [arena.extend(slot, p) for slot, p in zip(slots.tolist(), portions, strict=True)]
-        again = slots[np.array(renewed, dtype=np.bool_)]
+        again = slots[self._forms.extend(slots, portions)]
         if len(again):
             arena.forget_state(again)
             wanted = self._full(arena.scale["anchor"][again])
@@ -81,7 +82,7 @@ class Streams:
         ends = known[:, None] + patch * np.arange(outputs)
         fresh = np.ones(ends.shape)
         fresh[:, 0] = (known - encoded * patch) / patch
-        features = stream_features(arena, slots, ends, fresh)
+        features = self._forms.features(slots, ends, fresh)
         valid = np.ones(ends.shape, dtype=np.bool_)
         quantiles, _ = self._runtime.prefill(features, valid, arena.state[slots], outputs)
         return quantiles.reshape(len(slots), outputs * patch, -1)
@@ -96,7 +97,7 @@ class Streams:
         arena = self.arena
         tokens = arena.encoded[slots][:, None] + 1 + np.arange(count)
         ends = tokens * self._config.patch_length
-        features = stream_features(arena, slots, ends, np.ones(ends.shape))
+        features = self._forms.features(slots, ends, np.ones(ends.shape))
         self._runtime.advance(features, arena.state, slots)
         arena.encoded[slots] += count
 
@@ -138,16 +139,19 @@ class _Row:
         self.error: InputError | ModelFailed | None = None
         self._parts: list[AnomalyScores] = []
         self._forecast: QuantileForecast | None = None
-        self._scorer = arena.scorer(step.slot)
-        if step.anomaly_rate is not None:
+        self._scorer: AnomalyScorer | None = None
+        if step.anomaly_rate is not None or arena.is_scored(step.slot):
+            self._scorer = arena.scorer(step.slot)
             self._scorer.begin()
 
     def wants_forecast(self, arena: StreamArena) -> bool:
         observed = int(arena.observed[self.step.slot])
-        return self._scorer.begun and self._scorer.wants_forecast(observed)
+        return self._scorer is not None and self._scorer.wants_forecast(observed)
 
     def stand(self, scaled: NDArray[np.float32], arena: StreamArena) -> None:
         scale, observed = arena.scale[self.step.slot], int(arena.observed[self.step.slot])
+        if self._scorer is None:
+            return
         try:
             self._scorer.stand(scaled, float(scale["mean"]), float(scale["deviation"]), observed)
         except ModelFailed as error:
@@ -156,7 +160,7 @@ class _Row:
     def next_portion(self, arena: StreamArena) -> Floats:
         """Gives the points to take in now, scored where the stream's points are."""
         portion = self.rest
-        if self._scorer.begun:
+        if self._scorer is not None:
             observed = int(arena.observed[self.step.slot])
             portion = self.rest[: self._scorer.room(observed)]
             rate = DEFAULT_RATE if self.step.anomaly_rate is None else self.step.anomaly_rate

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from xlstmd.errors import SnapshotDamaged
 from xlstmd.models.anomaly import AnomalyScorer, fresh_arrays
 from xlstmd.models.config import ForecasterConfig
-from xlstmd.models.renewal import Scale
 from xlstmd.models.runtime import ForecastRuntime
-from xlstmd.models.scaling import extended, most_points
+from xlstmd.models.scaling import most_points
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 
+# Of a frozen scale, in the order of `renewal.Scale` and of the native library.
+SCALE_FIELDS: Final = ("mean", "deviation", "count", "sum", "squares", "anchor", "jumps")
 _SCALE: Final = np.dtype(
-    [(name, "f8") for name in ("mean", "deviation", "count", "sum", "squares")]
-    + [(name, "i8") for name in ("anchor", "jumps")]
+    [(name, "i8" if name in ("anchor", "jumps") else "f8") for name in SCALE_FIELDS]
 )
 _SCORES: Final = "score_"
 
@@ -60,6 +60,7 @@ class StreamArena:
         self.scale: NDArray[np.void] = self._arrays["scale"]
         self.encoded: NDArray[np.int64] = self._arrays["encoded"]
         self.state: NDArray[np.float32] = self._arrays["state"]
+        self._begun: NDArray[np.bool_] = self._arrays[_SCORES + "begun"]
 
     def clear(self, slot: int) -> None:
         """Makes a slot one without a point; nothing of the stream before stays in it."""
@@ -71,22 +72,14 @@ class StreamArena:
         for array in self._arrays.values():
             array[target] = array[source]
 
-    def extend(self, slot: int, values: Floats) -> bool:
-        """Takes points into the context, NaN = missing; says whether the scale was renewed."""
-        scale = Scale(**dict(zip(_SCALE.names or (), self.scale[slot].tolist(), strict=True)))
-        before = self.points[slot, : self.known[slot]]
-        points, taken, renewed = extended(scale, before, values, self.config.context_length)
-        self.points[slot, : len(points)] = points
-        self.points[slot, len(points) :] = np.nan
-        self.known[slot] = len(points)
-        self.observed[slot] += taken
-        self.scale[slot] = tuple(getattr(scale, name) for name in _SCALE.names or ())
-        return renewed
-
     def forget_state(self, slots: NDArray[np.int64]) -> None:
         """Makes the states those before the first token."""
         self.state[slots] = self._fresh["state"]
         self.encoded[slots] = 0
+
+    def is_scored(self, slot: int) -> bool:
+        """Whether the points of a slot are scored; see `AnomalyScorer.begin`."""
+        return bool(self._begun[slot, 0])
 
     def scorer(self, slot: int) -> AnomalyScorer:
         """Gives what scores the points of a slot; its state is in the slot."""

@@ -128,6 +128,20 @@ class Scale(ctypes.Structure):
     )
 
 
+class Streams(ctypes.Structure):
+    """Arrays of streams in slots: `xlstmd_streams`."""
+
+    _fields_ = (
+        ("capacity", c_int64),
+        ("context", c_int64),
+        ("window", c_int64),
+        ("points", c_void_p),
+        ("known", c_void_p),
+        ("observed", c_void_p),
+        ("scales", c_void_p),
+    )
+
+
 # How many weights a block of a backbone may have: `XLSTMD_NUM_WEIGHTS`.
 NUM_BLOCK_WEIGHTS: Final = 24
 
@@ -219,6 +233,14 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_scale_advance": (
         c_int32,
         (POINTER(Scale), _DATA, c_int64, c_int64, c_int64, POINTER(c_int64), POINTER(c_int32)),
+    ),
+    "xlstmd_streams_extend": (
+        c_int32,
+        (POINTER(Streams), c_int64, _DATA, _DATA, _DATA, _DATA),
+    ),
+    "xlstmd_streams_features": (
+        None,
+        (POINTER(Streams), c_int64, _DATA, c_int64, _DATA, _DATA, _DATA),
     ),
     "xlstmd_measure_fma": (c_double, (_POOL, c_double)),
     "xlstmd_measure_read": (c_double, (_POOL, c_int64, c_double)),
