@@ -6,7 +6,7 @@ PORT ?= 8884
 CMAKE ?= cmake
 
 .PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http \
-        bench-instructions clean native native-aarch64 native-sanitize native-valgrind
+        bench-instructions bench-stream clean native native-aarch64 native-sanitize native-valgrind
 
 run: $(VENV)/.installed-run
 	$(BIN)/python examples/run_demo.py $(PORT)
@@ -76,6 +76,9 @@ native-aarch64:
 	qemu-aarch64 -L /usr/$(CROSS) build/driver-aarch64/driver $(GOLDEN)
 
 # Instructions of the main kernels, beside those in the result file, which is then written again.
+bench-stream: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.stream
+
 bench-instructions: $(VENV)/.installed-dev
 	@command -v valgrind > /dev/null || { echo 'needs valgrind' >&2; exit 1; }
 	$(call driver,driver)

@@ -25,3 +25,17 @@ class QuantileForecast:
     quantiles: FloatArray
     quantile_levels: tuple[float, ...]
     mean_method: str
+
+
+def rows_of(forecast: QuantileForecast) -> list[QuantileForecast]:
+    """Gives each series' forecast by itself; they share the numbers of the whole."""
+    return [
+        QuantileForecast(
+            mean=forecast.mean[row : row + 1],
+            median=forecast.median[row : row + 1],
+            quantiles=forecast.quantiles[row : row + 1],
+            quantile_levels=forecast.quantile_levels,
+            mean_method=forecast.mean_method,
+        )
+        for row in range(len(forecast.mean))
+    ]

@@ -93,7 +93,8 @@ def mean(quantiles: Floats, known: Sequence[float]) -> Floats:
     """Gives the mean of quantile functions [..., Q] with rising levels."""
     levels = np.asarray(known)
     low, high = _tails(quantiles, levels)
-    inner = (0.5 * (quantiles[..., 1:] + quantiles[..., :-1])) @ np.diff(levels)
+    # Not a product of matrices: a row's rounding must not depend on the others.
+    inner = (0.5 * (quantiles[..., 1:] + quantiles[..., :-1]) * np.diff(levels)).sum(axis=-1)
     below = levels[0] * (quantiles[..., 0] - low)
     above = (1.0 - levels[-1]) * (quantiles[..., -1] + high)
     total: Floats = inner + below + above

@@ -17,7 +17,7 @@ from xlstmd.models.anomaly import AnomalyScorer
 from xlstmd.models.anomaly_scores import AnomalyScores, joined
 from xlstmd.models.calibration import DEFAULT_RATE
 from xlstmd.models.predictor import finished
-from xlstmd.models.quantile_forecast import QuantileForecast
+from xlstmd.models.quantile_forecast import QuantileForecast, rows_of
 from xlstmd.models.runtime import ForecastRuntime
 from xlstmd.models.stream_arena import StreamArena
 from xlstmd.models.stream_forms import best_forms
@@ -119,15 +119,31 @@ class Streams:
             row.stand(scaled, self.arena)
 
     def _forecast(self, rows: "Sequence[_Row]") -> None:
-        """Makes the forecasts that are asked for, those of like horizons together."""
-        patch = self._config.patch_length
-        rows = [row for row in rows if row.has_observed(self.arena)]
-        outputs = np.array([-(-row.step.horizon // patch) for row in rows], dtype=np.int64)
-        for count in np.unique(outputs).tolist():
-            some = [row for row, own in zip(rows, outputs.tolist(), strict=True) if own == count]
+        """Makes the forecasts that are asked for, those of like horizons and levels together."""
+        groups: dict[tuple[int, tuple[float, ...]], list[_Row]] = {}
+        for row in rows:
+            if row.has_observed(self.arena):
+                groups.setdefault((row.step.horizon, row.step.quantile_levels), []).append(row)
+        for (horizon, levels), some in groups.items():
             slots = np.array([row.step.slot for row in some], dtype=np.int64)
-            for row, scaled in zip(some, self.quantiles(slots, count), strict=True):
-                row.finish(scaled, self.arena)
+            outputs = -(-horizon // self._config.patch_length)
+            raw = self.quantiles(slots, outputs)[:, :horizon].astype(np.float64)
+            for row, forecast in zip(some, self._finished(slots, raw, levels), strict=True):
+                row.take(forecast)
+
+    def _finished(
+        self, slots: Ints, raw: Floats, levels: tuple[float, ...]
+    ) -> "Sequence[QuantileForecast | ModelFailed]":
+        scale, known = self.arena.scale[slots], self._config.quantile_levels
+        means, deviations = (scale[name][:, None] for name in ("mean", "deviation"))
+        try:
+            return rows_of(finished(raw, means, deviations, known, levels))
+        except ModelFailed as error:
+            if len(slots) == 1:
+                return [error]
+        # One of them failed: each by itself.
+        rows = np.arange(len(slots))[:, None]
+        return [self._finished(slots[row], raw[row], levels)[0] for row in rows]
 
 
 class _Row:
@@ -177,16 +193,12 @@ class _Row:
         )
         return False
 
-    def finish(self, scaled: NDArray[np.float32], arena: StreamArena) -> None:
-        scale = arena.scale[self.step.slot]
-        raw = scaled[None, : self.step.horizon].astype(np.float64)
-        mean, deviation = np.array([[scale["mean"]]]), np.array([[scale["deviation"]]])
-        levels = self.step.quantile_levels
-        try:
-            known = arena.config.quantile_levels
-            self._forecast = finished(raw, mean, deviation, known, levels)
-        except ModelFailed as error:
-            self.error = error
+    def take(self, forecast: QuantileForecast | ModelFailed) -> None:
+        """Keeps what was asked for, or why it cannot be."""
+        if isinstance(forecast, ModelFailed):
+            self.error = forecast
+        else:
+            self._forecast = forecast
 
     def answer(self, arena: StreamArena) -> StreamAnswer:
         """Gives what became of it."""
