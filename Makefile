@@ -67,6 +67,7 @@ native-valgrind:
 	@command -v valgrind > /dev/null || { echo 'needs valgrind' >&2; exit 1; }
 	$(call driver,driver)
 	valgrind --quiet --error-exitcode=1 --leak-check=full build/driver/driver $(GOLDEN)
+	valgrind --quiet --error-exitcode=1 build/driver/driver --random 0 5
 
 native-aarch64:
 	@command -v $(CROSS)-g++ > /dev/null && command -v qemu-aarch64 > /dev/null || \

@@ -40,8 +40,12 @@ struct GroupNorm {
     T mean, inverse;
   };
   Moments moments(const T *x) const {
-    const T middle =
-        p.centered ? mean([&](int64_t i, int lanes) { return load_some<T>(x + i, lanes); }) : T(0);
+    T middle = 0;
+    if (p.centered) {
+      middle = mean([&](int64_t i, int lanes) { return load_some<T>(x + i, lanes); });
+      // What rounding left of it: where all units are nearly equal, it would be all there is.
+      middle += mean([&](int64_t i, int lanes) { return away_from(x + i, middle, lanes); });
+    }
     const T square = mean([&](int64_t i, int lanes) {
       const Vec<T> away = away_from(x + i, middle, lanes);
       return away * away;

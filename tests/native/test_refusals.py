@@ -17,9 +17,12 @@ from xlstmd.nn.native_backbone import NativeBackbone
 from xlstmd.nn.native_stepper import NativeStepper
 from xlstmd.nn.parameters import parameter_shapes
 from xlstmd.ops.linear import native as linear
+from xlstmd.ops.mlstm.options import MLSTMOptions
+from xlstmd.ops.mlstm.stepper import MLSTMStepper
 from xlstmd.ops.native import load_native
 from xlstmd.ops.native_linear import PackedLinear
 from xlstmd.ops.native_two_layer_map import TwoLayerMap
+from xlstmd.ops.state import MLSTMState
 
 pytestmark = pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
 
@@ -101,3 +104,33 @@ def test_stepper_outlives_what_its_attributes_pointed_to():
     assert out.all()
     assert first.all()
     assert not stepper.y.any()
+
+
+def matrix_state(**changed):
+    """Gives a state of one memory, some parts another way."""
+    shapes = {"matrix_memory": (1, 2, 4, 4), "normalizer": (1, 2, 4), "stabilizer": (1, 2)}
+    parts = [changed.get(name, torch.zeros(shape)) for name, shape in shapes.items()]
+    return MLSTMState(*parts)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"normalizer": torch.zeros(1)},
+        {"stabilizer": torch.zeros(1)},
+        {"matrix_memory": torch.zeros(1, 2, 4, 4, device="meta")},
+        {"normalizer": torch.zeros(1, 2, 4, dtype=torch.float64)},
+        {"matrix_memory": torch.zeros(1, 2, 4, 4, requires_grad=True)},
+    ],
+)
+def test_a_memory_that_does_not_fit_is_refused(changed):
+    with pytest.raises(ShapeError):
+        MLSTMStepper(matrix_state(**changed), MLSTMOptions())
+
+
+def test_a_step_does_not_read_what_it_overwrites():
+    stepper = MLSTMStepper(matrix_state(), MLSTMOptions())
+    x, gate = torch.ones(1, 2, 4), torch.zeros(1, 2)
+    out = stepper.step(x, x, x, gate, gate)
+    with pytest.raises(ShapeError, match="a tensor of its own"):
+        stepper.step(out, x, x, gate, gate)

@@ -1,11 +1,15 @@
 """Operations without memory: the native form of each is its definition, with gradients."""
 
+import os
+import signal
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.ops.cases import LAW
 from tests.tolerances import FORMS, ROUNDED, assert_close
@@ -194,3 +198,47 @@ def test_what_does_not_fit_is_refused():
         HEADWISE[0]([x, x], [torch.ones(2, 2, 3), torch.ones(2, 3, 3)], None)
     with pytest.raises(ShapeError, match="bias"):
         HEADWISE[0]([x], [torch.ones(2, 2, 3)], torch.ones(1, 2, 4))
+
+
+@pytest.mark.parametrize("inputs", [0, 3])
+@pytest.mark.parametrize("outputs", [0, 2])
+@pytest.mark.parametrize("products", ["float32", "bfloat16"])
+def test_maps_without_inputs_or_outputs(inputs, outputs, products):
+    draw = Draw(0, torch.float32)
+    x, weight, bias = draw.tensor(4, inputs), draw.tensor(outputs, inputs), draw.tensor(outputs)
+    draw.compare(*(form(x, weight, bias, products) for form in LINEAR))
+    draw = Draw(0, torch.float32)
+    x, weights = draw.tensor(4, 2 * inputs), [draw.tensor(2, inputs, outputs)]
+    draw.compare(*(form([x], weights, draw.leaves[1].new_ones(1, 2, outputs)) for form in HEADWISE))
+
+
+@pytest.mark.parametrize("width", [1, 96, 512, 768])
+@pytest.mark.parametrize("level", [1.1, 1000.1, -3e5])
+def test_a_norm_of_equal_units_is_nothing(width, level):
+    x = torch.full((3, width), level)
+    y = NORM[0](x, torch.ones(width), 1e-6, centered=True)
+    assert y.abs().max() < 1e-3
+
+
+def test_tensors_without_numbers_are_left_to_torch():
+    with FakeTensorMode():
+        x, weight = torch.randn(2, 5), torch.randn(4, 5)
+        assert LINEAR[0](x, weight, None).shape == (2, 4)
+        assert NORM[0](x, torch.randn(5), 1e-6, centered=True).shape == (2, 5)
+
+
+def test_a_forked_process_computes_on_threads_of_its_own():
+    x, weight = torch.randn(512, 512), torch.randn(512, 512)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = LINEAR[0](x, weight, None)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            # Compared without torch, whose own threads do not follow into a fork either.
+            same = np.array_equal(LINEAR[0](x, weight, None).numpy(), expected.numpy())
+            os._exit(0 if same else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)

@@ -25,11 +25,11 @@ def pool(tmp_path_factory):
     return build_pool(folder, seed=1, counts={64: 400, 160: 200})
 
 
-def short_loop(folder, steps, seed=0):
+def short_loop(folder, steps, seed=0, products="float32"):
     """Gives a loop whose time is counted in steps."""
     torch.manual_seed(seed)
     preset = presets.tiny()
-    config = LoopConfig(seconds=1e9, warm_up=5, log_every=5, checkpoint_s=1e9)
+    config = LoopConfig(seconds=1e9, warm_up=5, log_every=5, checkpoint_s=1e9, products=products)
     loop = Loop(
         untrained_network(preset),
         config,
@@ -49,6 +49,21 @@ def test_the_loss_falls(pool, tmp_path):
     loop, _ = short_loop(tmp_path, 0)
     losses = learn(loop, pool, 60)
     assert np.mean(losses[-10:]) < 0.93 * np.mean(losses[:5])
+
+
+def test_rounded_products_learn_the_same(pool, tmp_path):
+    full, rounded = (
+        learn(short_loop(tmp_path / products, 0, products=products)[0], pool, 60)
+        for products in ("float32", "bfloat16")
+    )
+    assert rounded != full
+    np.testing.assert_allclose(np.mean(rounded[-20:]), np.mean(full[-20:]), rtol=0.01)
+
+
+def test_a_run_is_not_resumed_with_other_products(pool, tmp_path):
+    short_loop(tmp_path, 0, products="bfloat16")[0].save()
+    with pytest.raises(CheckpointError, match="expected a run with products float32, got one with"):
+        short_loop(tmp_path, 0)[0].resume()
 
 
 def test_a_resumed_run_is_the_same_run(pool, tmp_path):

@@ -4,8 +4,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from xlstmd.errors import ConfigError
 from xlstmd.ops import linear as linear_op
-from xlstmd.ops.products import Products
+from xlstmd.ops.products import PRODUCTS, Products
 from xlstmd.ops.selection import Problem, select
 
 
@@ -37,8 +38,13 @@ def set_products(model: nn.Module, products: Products) -> None:
     Args:
       model: changed in place.
       products: `bfloat16` rounds both factors, forward and backward, and sums in float32.
-        Recurrences, gates, norms and states keep their precision.
+        Recurrences and their gates' maps, norms and states keep their precision.
+
+    Raises:
+      ConfigError: no such way.
     """
+    if products not in PRODUCTS:
+        raise ConfigError(f"products: expected one of {', '.join(PRODUCTS)}, got {products}")
     for module in model.modules():
-        if hasattr(module, "products"):
+        if isinstance(getattr(module, "products", None), str):
             module.products = products  # type: ignore[assignment]

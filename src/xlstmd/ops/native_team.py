@@ -17,8 +17,11 @@ from xlstmd.ops.native_pool import pool
 _RUN: Final = "GOMP_parallel"
 _NUMBER: Final = "omp_get_thread_num"
 
-# By process and number of threads: OpenMP's threads do not follow into a fork. Left to the end.
-_teams: Final[dict[tuple[int, int], int]] = {}
+# By number of threads; left to the end of the process.
+_teams: Final[dict[int, int]] = {}
+
+# OpenMP's threads do not follow into a fork, and its calls there wait for them without end.
+_PROCESS: Final = os.getpid()
 
 
 def team() -> int:
@@ -30,22 +33,21 @@ def team() -> int:
     """
     threads = torch.get_num_threads()
     openmp = _openmp()
-    if threads == 1 or openmp is None:
+    if threads == 1 or openmp is None or os.getpid() != _PROCESS:
         return pool(threads)
-    key = (os.getpid(), threads)
-    found = _teams.get(key)
-    return _make(key, openmp) if found is None else found
+    found = _teams.get(threads)
+    return _make(threads, openmp) if found is None else found
 
 
-def _make(key: tuple[int, int], openmp: ctypes.CDLL) -> int:
+def _make(threads: int, openmp: ctypes.CDLL) -> int:
     library = load_native().library
     assert library is not None
     functions = (_address(openmp, name) for name in (_RUN, _NUMBER))
-    made: int | None = library.xlstmd_pool_create_on(key[1], *functions)
+    made: int | None = library.xlstmd_pool_create_on(threads, *functions)
     if made is None:
-        raise MemoryError(f"no pool of {key[1]} threads")
+        raise MemoryError(f"no pool of {threads} threads")
     # Of two who made it at the same time, the first one's stays.
-    kept = _teams.setdefault(key, made)
+    kept = _teams.setdefault(threads, made)
     if kept != made:
         library.xlstmd_pool_destroy(made)
     return kept

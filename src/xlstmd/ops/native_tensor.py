@@ -1,6 +1,7 @@
 """How tensors go into the native library and come back."""
 
 import ctypes
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from xlstmd.ops.native import load_native
 from xlstmd.ops.native_team import team
 
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def dense(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -46,21 +48,27 @@ def expect(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
     """Refuses a tensor that the library would read beyond its end.
 
     Raises:
-      ShapeError: it has another shape, or lies elsewhere than on the CPU.
+      ShapeError: it has another shape, lies elsewhere than on the CPU, or is of a subclass.
     """
-    if tensor.shape != torch.Size(shape) or tensor.device.type != "cpu":
-        got = f"{list(tensor.shape)} on {tensor.device.type}"
+    if tensor.shape != torch.Size(shape) or not tensor.is_cpu or type(tensor) not in _PLAIN:
+        got = f"{type(tensor).__name__} {list(tensor.shape)} on {tensor.device.type}"
         raise ShapeError(name, f"{list(shape)} on cpu", got)
 
 
 def fits(*tensors: Tensor) -> bool:
-    """Says whether the library has a form for tensors of this dtype on this device.
+    """Says whether the library has a form for tensors of this kind and dtype on this device.
 
-    A module may have been moved to others after its form was chosen.
+    A module may have been moved to others after its form was chosen, and tensors of torch's
+    subclasses may have no numbers behind them.
     """
     dtype = tensors[0].dtype
-    alike = all(x.dtype == dtype and x.device.type == "cpu" for x in tensors)
+    alike = all(type(x) in _PLAIN and x.dtype == dtype and x.is_cpu for x in tensors)
     return alike and dtype in _SUFFIXES
+
+
+def rows_of(x: Tensor, axes: int = 1) -> int:
+    """Gives how many rows there are before the last axes, also where those are empty."""
+    return math.prod(x.shape[: x.dim() - axes])
 
 
 def wants_gradient(tensors: Iterable[Tensor | None]) -> bool:

@@ -1,5 +1,6 @@
 """How products of training are computed: as they are, or with factors rounded to bfloat16."""
 
+import math
 from typing import Any, Final, Literal
 
 import torch
@@ -43,5 +44,6 @@ class _Rounded(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = (_round(saved) for saved in ctx.saved_tensors)
         dy = _round(dy)
-        d_weight = dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
+        rows = math.prod(x.shape[:-1])
+        d_weight = dy.reshape(rows, dy.shape[-1]).t() @ x.reshape(rows, x.shape[-1])
         return dy @ weight, d_weight

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from xlstmd.errors import CheckpointError
 from xlstmd.models.forecast_network import ForecastNetwork
+from xlstmd.nn.linear import set_products
+from xlstmd.ops.products import Products
 from xlstmd.train.batches import Batch
 from xlstmd.train.losses import pinball
 from xlstmd.train.schedule import cosine_by_time
@@ -35,6 +37,7 @@ class LoopConfig:
       average: decay of the averaged weights per step.
       checkpoint_s: seconds between checkpoints.
       log_every: steps between lines of the loss curve.
+      products: how linear maps multiply; see `nn.linear.set_products`.
     """
 
     seconds: float
@@ -46,6 +49,7 @@ class LoopConfig:
     average: float = 0.999
     checkpoint_s: float = 120.0
     log_every: int = 50
+    products: Products = "float32"
 
 
 class Loop:
@@ -68,6 +72,7 @@ class Loop:
           rng: of the batches; its state is part of a checkpoint.
           quantile_levels: that the network gives, rising.
         """
+        set_products(network, config.products)
         self.network = network
         self.config = config
         self.folder = folder
@@ -126,6 +131,7 @@ class Loop:
             "step": self.step,
             "samples": self.samples,
             "elapsed": self.elapsed,
+            "products": self.config.products,
             "network": self.network.state_dict(),
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
@@ -139,12 +145,16 @@ class Loop:
         """Goes on from the folder's checkpoint; says whether there was one.
 
         Raises:
-          CheckpointError: it belongs to another architecture.
+          CheckpointError: it belongs to another architecture, or was trained with other products.
         """
         path = self.folder / _RUN_FILE
         if not path.is_file():
             return False
         state: dict[str, Any] = torch.load(path, weights_only=True)
+        products = state.get("products", "float32")
+        if products != self.config.products:
+            expected = f"a run with products {self.config.products}"
+            raise CheckpointError(f"{path.name}: expected {expected}, got one with {products}")
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:

@@ -14,7 +14,6 @@ from xlstmd.models import presets
 from xlstmd.models.checkpoint import ForecasterCheckpoint, save
 from xlstmd.models.config import ForecasterConfig
 from xlstmd.models.forecast_network import untrained_network
-from xlstmd.nn.linear import set_products
 from xlstmd.ops.products import Products
 from xlstmd.train.batches import Batch, draw_bucket, make_batch
 from xlstmd.train.curve import draw_curve
@@ -68,8 +67,8 @@ def train_forecaster(
     series = _pool(folder, pool, seed=seed, minutes=minutes, threads=threads, data_root=data_root)
     rng = np.random.default_rng(seed)
     network = untrained_network(config)
-    set_products(network, products)
-    loop = Loop(network, LoopConfig(seconds=60.0 * minutes), folder, rng, config.quantile_levels)
+    plan = LoopConfig(seconds=60.0 * minutes, products=products)
+    loop = Loop(network, plan, folder, rng, config.quantile_levels)
     if resume and loop.resume():
         logger.info("resumed", extra={"step": loop.step, "seconds": round(loop.elapsed)})
     weights = _learn(loop, draw_batches(rng, series, config))

@@ -45,7 +45,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None, FeedForwardProblem]:
     x, *weights = tensors
     hidden, width = weights[0].shape
-    rows = x.numel() // max(width, 1)
+    rows = native.rows_of(x)
     problem = FeedForwardProblem(
         rows=rows,
         width=width,

@@ -50,7 +50,7 @@ class _Headwise(torch.autograd.Function):
         added = None if bias is None else bias.contiguous()
         groups, group_in, group_out = weights[0].shape
         problem = HeadwiseProblem(
-            rows=xs[0].numel() // max(groups * group_in, 1),
+            rows=native.rows_of(xs[0]),
             parts=len(places),
             groups=groups,
             inputs=group_in,

@@ -41,7 +41,7 @@ class _Linear(torch.autograd.Function):
         y = x.new_empty(*x.shape[:-1], outputs)
         added = None if bias is None else bias.contiguous()
         problem = LinearProblem(
-            rows=y.numel() // max(outputs, 1),
+            rows=native.rows_of(x),
             inputs=inputs,
             outputs=outputs,
             products=PRODUCTS[products],

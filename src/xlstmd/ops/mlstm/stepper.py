@@ -38,11 +38,14 @@ class MLSTMStepper:
         library = load_native()
         if library.library is None:
             raise BackendUnavailable("needs the native library", {"native": library.reason})
-        for name, part in state._asdict().items():
-            if part.dtype != torch.float32 or not part.is_contiguous() or part.is_cuda:
-                raise ShapeError(name, "dense float32 on the CPU", f"{part.dtype}, {part.device}")
         self.state = state
         B, H, K, V = state.matrix_memory.shape
+        for (name, part), shape in zip(
+            state._asdict().items(), ((B, H, K, V), (B, H, K), (B, H)), strict=True
+        ):
+            _check(name, part, shape)
+            if part.requires_grad:
+                raise ShapeError(name, "a tensor without gradient", "one that requires it")
         shapes = ((B, H, K), (B, H, K), (B, H, V), (B, H), (B, H))
         self._expected = tuple((f"input {place}", shape) for place, shape in enumerate(shapes))
         self._h = torch.empty(B, H, V)
@@ -89,9 +92,9 @@ class MLSTMStepper:
         """
         inputs = (q, k, v, i_preact, f_preact)
         for x, (name, shape) in zip(inputs, self._expected, strict=True):
-            if x.shape != shape or x.dtype is not _DTYPE or not (x.is_cpu and x.is_contiguous()):
-                got = f"{list(x.shape)}, {x.dtype}, {x.device}"
-                raise ShapeError(name, f"dense float32 {list(shape)} on the CPU", got)
+            _check(name, x, shape)
+            if x is self._h:
+                raise ShapeError(name, "a tensor of its own", "the output, which is overwritten")
         status = self._run(
             self._spec,
             q.data_ptr(),
@@ -103,3 +106,9 @@ class MLSTMStepper:
         if status:
             check(status)
         return self._h
+
+
+def _check(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    if x.shape != shape or x.dtype is not _DTYPE or not (x.is_cpu and x.is_contiguous()):
+        got = f"{list(x.shape)}, {x.dtype}, {x.device}"
+        raise ShapeError(name, f"dense float32 {list(shape)} on the CPU", got)

@@ -31,7 +31,7 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, centered: bool) -> Tensor:
         rows, kept = x.contiguous(), weight.contiguous()
         problem = NormProblem(
-            rows=rows.numel() // max(kept.numel(), 1),
+            rows=native.rows_of(rows, kept.dim()),
             groups=kept.numel() // max(kept.shape[-1], 1),
             units=kept.shape[-1],
             centered=centered,
