@@ -23,14 +23,20 @@ struct Pair {
 template <class E>
 struct Terms {
   using Sum = E;
-  using Lanes = Vec<E>;
-  static Vec<E> add(Vec<E> sum, E x, Vec<E> w) { return sum + splat<E>(x) * w; }
+  static Vec<E> load(const E *from) { return xlstmd::load<E>(from); }
+  static Vec<E> spread(E x) { return splat<E>(x); }
+  static void add(Vec<E> &sum, Vec<E> x, Vec<E> w) { sum += x * w; }
 };
 template <>
 struct Terms<Pair> {
   using Sum = float;
-  using Lanes = VecI;
-  static VecF add(VecF sum, Pair x, VecI w) { return dot2(sum, x.bits, w); }
+  static VecI load(const Pair *from) {
+    VecI pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    return pairs;
+  }
+  static uint32_t spread(Pair x) { return x.bits; }
+  static void add(VecF &sum, uint32_t x, VecI w) { sum = dot2(sum, x, w); }
 };
 template <class E>
 using SumOf = typename Terms<E>::Sum;
@@ -40,13 +46,11 @@ template <class T, int ROWS, int VECTORS, int WIDTH, class E>
 inline void accumulate(Vec<T> (&sums)[ROWS][WIDTH], int64_t depth, const E *const (&x)[ROWS],
                        int64_t step, const E *columns, int64_t pitch, int first = 0) {
   for (int64_t k = 0; k < depth; k++) {
-    typename Terms<E>::Lanes w[VECTORS];
-    for (int v = 0; v < VECTORS; v++)
-      __builtin_memcpy(&w[v], columns + k * pitch + v * kLanes<T>, sizeof w[v]);
+    decltype(Terms<E>::load(columns)) w[VECTORS];
+    for (int v = 0; v < VECTORS; v++) w[v] = Terms<E>::load(columns + k * pitch + v * kLanes<T>);
     for (int r = 0; r < ROWS; r++) {
-      const E value = x[r][k * step];
-      for (int v = 0; v < VECTORS; v++)
-        sums[r][first + v] = Terms<E>::add(sums[r][first + v], value, w[v]);
+      const auto value = Terms<E>::spread(x[r][k * step]);
+      for (int v = 0; v < VECTORS; v++) Terms<E>::add(sums[r][first + v], value, w[v]);
     }
   }
 }
