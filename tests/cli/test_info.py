@@ -5,10 +5,11 @@ from ctypes import CDLL
 
 import pytest
 
-from tests.small_models import random_checkpoint
+from tests.small_models import random_checkpoint, random_forecaster
 from xlstmd.cli import info
 from xlstmd.models import checkpoint
 from xlstmd.ops.native import NativeLibrary
+from xlstmd.server.settings import Settings
 
 V2 = frozenset(info.LEVELS[0][1])
 V3 = V2 | info.LEVELS[1][1]
@@ -46,12 +47,15 @@ def test_other_machines_are_their_own_level():
 def test_info_can_be_read_by_programs(cli, shipped):
     facts = json.loads(cli("info", "--json").out)
     assert facts["models"] == {"tiny": "tiny@1"}
+    slot_bytes = random_forecaster().slot_bytes
+    slots = Settings().session_bytes // slot_bytes
+    assert facts["sessions"] == {"tiny": {"slot_bytes": slot_bytes, "slots": slots}}
     assert facts["runtimes refused"] == {}
     assert set(facts["packages"]) == set(info.PACKAGES)
 
 
 def test_a_runtime_that_cannot_run_says_why(cli, shipped, monkeypatch):
-    monkeypatch.setattr(info.runtime, "refusals", lambda: {"torch": "needs x[torch]"})
+    monkeypatch.setattr(info.runtime, "refusals", lambda *_: {"torch": "needs x[torch]"})
     assert "torch: needs x[torch]" in cli("info").out
 
 
@@ -76,6 +80,7 @@ def test_info_is_a_table(cli, shipped):
     ended = cli("info")
     assert ended.code == 0
     assert "tiny@1" in ended.out
+    assert "tiny: slot_bytes" in ended.out
 
 
 def test_models_are_listed(cli, shipped):

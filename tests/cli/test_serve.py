@@ -1,11 +1,13 @@
 """Where the daemon's settings come from."""
 
+import os
 import stat
 from typing import get_args
 
 import pytest
 
 from xlstmd.cli import options, serve
+from xlstmd.engine.store_folder import StoreFolder
 from xlstmd.errors import CheckpointError, ConfigError
 from xlstmd.models import runtime
 from xlstmd.ops.native_handle import Precision
@@ -13,18 +15,23 @@ from xlstmd.server import settings as settings_module
 
 
 @pytest.fixture
-def served(monkeypatch):
+def served(monkeypatch, tmp_path):
     """Gives the calls of the daemon."""
     calls = []
-    monkeypatch.setattr(serve.serve, "run", lambda *call: calls.append(call))
-    for name in ("XLSTMD_CONFIG", "XLSTMD_PORT", "XLSTMD_STATE_DIR", "XLSTMD_MODEL"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(
+        serve.serve, "run", lambda *call, state_dir: calls.append((*call, state_dir))
+    )
+    for name in ("CONFIG", "PORT", "STATE_DIR", "MODEL"):
+        monkeypatch.delenv(f"XLSTMD_{name}", raising=False)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
     return calls
 
 
-def test_the_defaults_serve_the_default_model(cli, served, echo):
+def test_the_defaults_serve_the_default_model(cli, served, echo, tmp_path):
     assert cli("serve").code == 0
-    models, settings = served[0]
+    models, settings, state_dir = served[0]
+    assert state_dir == tmp_path / "user" / "xlstmd"
     assert models == {"echo": echo}
     assert (settings.host, settings.port) == ("127.0.0.1", 8884)
     assert echo.asked_for == [None]
@@ -41,12 +48,13 @@ def test_flags_win_over_variables_and_those_over_the_file(cli, served, echo, tmp
     assert echo.asked_for == ["variable"]
 
 
-@pytest.mark.parametrize("way", ["flag", "variable"])
+@pytest.mark.parametrize("way", ["--state-dir", "XLSTMD_STATE_DIR", "STATE_DIRECTORY"])
 def test_the_state_folder_is_made_for_the_user_alone(cli, served, tmp_path, monkeypatch, way):
     folder = tmp_path / "a" / "state"
-    if way == "variable":
-        monkeypatch.setenv("XLSTMD_STATE_DIR", str(folder))
-    assert cli("serve", *(["--state-dir", folder] if way == "flag" else [])).code == 0
+    if not way.startswith("--"):
+        monkeypatch.setenv(way, str(folder))
+    assert cli("serve", *([way, folder] if way.startswith("--") else [])).code == 0
+    assert served[0][2] == folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -57,7 +65,7 @@ def test_a_state_folder_that_cannot_be_is_4(cli, served, tmp_path):
 
 
 def test_a_port_that_is_taken_is_4(cli, served, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ConfigError("port: expected a free port, got 8884 (Address already in use)")
 
     monkeypatch.setattr(serve.serve, "run", fail)
@@ -78,3 +86,17 @@ def test_a_model_that_is_not_there_is_4(cli, served, monkeypatch):
 def test_names_of_runtimes_and_precisions_are_those_of_the_models():
     assert options.PRECISIONS == settings_module.PRECISIONS == get_args(Precision)
     assert tuple(entry.name for entry in runtime._RUNTIMES) == settings_module.RUNTIMES
+
+
+def test_a_state_folder_in_use_is_4_and_says_whose(cli, served, echo, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    monkeypatch.setattr(serve, "load_forecaster", lambda *_, **__: echo)
+    holder = StoreFolder(tmp_path / "state")
+    holder.lock()
+    try:
+        ended = cli("serve", "--state-dir", tmp_path / "state", "--port", 0)
+    finally:
+        holder.unlock()
+    assert ended.code == 4
+    assert ended.err.startswith("xlstmd: state_dir: expected a folder that no other daemon uses")
+    assert f"in use by process {os.getpid()}" in ended.err

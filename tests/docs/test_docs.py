@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.daemon import in_process, make_engine, run
+from tests.server.fake_sessions import FakeSessionsEngine
 from xlstmd.cli.options import build_parser
 from xlstmd.engine.telemetry import EngineTelemetry
 from xlstmd.models.checkpoint import shipped
+from xlstmd.server.append_task import read_append
 from xlstmd.server.media import Media
 from xlstmd.server.openapi import openapi_document
 from xlstmd.server.problems import TABLE, TITLES
 from xlstmd.server.question import read_question
 from xlstmd.server.settings import Settings
+from xlstmd.server.stream import STREAM_PATH
 from xlstmd.server.telemetry import ServerTelemetry
 
 ROOT = Path(__file__).parents[2]
@@ -27,14 +31,18 @@ ROOT = Path(__file__).parents[2]
 FOREIGN = {"build", "dist", "runs", "screenshots"}
 
 # Routes that the description of the API leaves out.
-UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/"}
+UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/", "/live", STREAM_PATH}
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-REQUEST = re.compile(r"-d '(\{.*?\})'", re.DOTALL)
+REQUEST = re.compile(r"/api/v1/xlstm/(\S+)[^']*'[^']*' -d '\s*(\{.*?\})'", re.DOTALL)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|work|mnt|tmp|Users)/")
 NAMED = re.compile(r"`((?:src|native|tests|docs|benchmarks|examples)/[\w./-]*)(?:::\w+)?`")
+
+
+# What reads the bodies of shown requests, by the end of their path.
+READERS = {"forecast": read_question, "forecast/append": read_append}
 
 
 def is_ours(path):
@@ -156,11 +164,26 @@ def test_python_examples_run(page):
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=name)
 def test_shown_requests_and_commands_are_understood(page):
     text = "\n".join(blocks(page, "sh"))
-    for body in REQUEST.findall(text):
-        read_question(body.encode(), Media.JSON, Settings())
+    assert len(re.findall(r" -d '", text)) == len(REQUEST.findall(text))
+    for route, body in REQUEST.findall(text):
+        READERS[route](body.encode(), Media.JSON, Settings())
     for line in re.findall(r"(?:^|\| )xlstmd (.*)$", text, re.MULTILINE):
         words = shlex.split(line, comments=True)
         assert isinstance(build_parser().parse_args(words), argparse.Namespace)
+
+
+@pytest.mark.parametrize("page", ["docs/reference/http.md", "docs/howto/stream-a-series.md"])
+def test_shown_streams_can_be_fed_in_order(page):
+    async def feed():
+        engine = make_engine(Settings(), kind=FakeSessionsEngine)
+        async with in_process(engine=engine) as client:
+            return [
+                await client.post(f"/api/v1/xlstm/{route}", json=json.loads(body))
+                for route, body in REQUEST.findall("\n".join(blocks(page, "sh")))
+            ]
+
+    answers = run(feed())
+    assert [answer.json()["seq"] for answer in answers] == [1, 2]
 
 
 def test_readme_has_a_request_and_the_places_for_measurements():
@@ -170,8 +193,9 @@ def test_readme_has_a_request_and_the_places_for_measurements():
 
 
 def test_http_reference_shows_a_request_and_a_problem():
-    request, problem = blocks("docs/reference/http.md", "json")
+    request, append, problem = blocks("docs/reference/http.md", "json")
     read_question(request.encode(), Media.JSON, Settings())
+    read_append(append.encode(), Media.JSON, Settings())
     assert json.loads(problem)["title"] == TITLES[json.loads(problem)["status"]]
 
 

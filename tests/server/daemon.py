@@ -16,10 +16,10 @@ FORECAST = "/api/v1/xlstm/forecast"
 START_S = 10.0
 
 
-def make_engine(settings, *models):
+def make_engine(settings, *models, kind=Engine):
     """Makes an engine for some models; without any, for one that echoes."""
     models = models or (EchoModel("small"),)
-    return Engine({model.name: model for model in models}, settings.engine_settings())
+    return kind({model.name: model for model in models}, settings.engine_settings())
 
 
 @asynccontextmanager
@@ -39,10 +39,10 @@ async def lifespan(app):
 
 
 @asynccontextmanager
-async def in_process(*models, **settings):
+async def in_process(*models, engine=None, **settings):
     """Gives a client of a daemon that has no socket."""
     settings = Settings(**settings)
-    app = create_app(make_engine(settings, *models), settings)
+    app = create_app(engine or make_engine(settings, *models), settings)
     async with lifespan(app):
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
         async with httpx.AsyncClient(
@@ -52,12 +52,12 @@ async def in_process(*models, **settings):
 
 
 @contextmanager
-def on_socket(*models, **settings):
+def on_socket(*models, kind=Engine, **settings):
     """Gives the port of a daemon that listens, and its server."""
     settings = Settings(port=0, **settings)
     with open_socket(settings.host, settings.port) as listening:
         port = listening.getsockname()[1]
-        server = Server(make_engine(settings, *models), settings)
+        server = Server(make_engine(settings, *models, kind=kind), settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:

@@ -15,10 +15,11 @@ from xlstmd.errors import ModelFailed, XlstmdError
 from xlstmd.server import problems
 from xlstmd.server.app import create_app
 from xlstmd.server.openapi import READING_ROUTES
+from xlstmd.server.openapi_sessions import session_paths
 from xlstmd.server.settings import Settings
 
 POST = {"series": [[1.0, 2.0]], "horizon": 1}
-PAGES = ("/", "/docs", "/console/app.js", "/console/d3.js", "/console/style.css")
+PAGES = ("/", "/live", "/docs", "/console/app.js", "/console/d3.js", "/console/style.css")
 
 
 def get(path, *, method="GET", headers=None, **settings):
@@ -58,7 +59,8 @@ def test_request_id_is_kept_or_made():
 def test_openapi_has_every_route_and_resolves():
     document = get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    assert {FORECAST, "/metrics", *(route[0] for route in READING_ROUTES)} == set(document["paths"])
+    named = {FORECAST, "/metrics", *session_paths(), *(route[0] for route in READING_ROUTES)}
+    assert named == set(document["paths"])
     references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
     assert set(references) <= set(document["components"]["schemas"])
     body = document["paths"][FORECAST]["post"]["requestBody"]["content"]["application/json"]

@@ -8,6 +8,7 @@ import pytest
 from tests.fakes import EchoModel
 from tests.server.browser import Browser, why_missing
 from tests.server.daemon import on_socket
+from tests.server.fake_sessions import BIG, FakeSessionsEngine
 from xlstmd.models.forecaster import QuantileForecast
 
 pytestmark = pytest.mark.skipif(bool(why_missing()), reason=why_missing() or "nothing is missing")
@@ -59,6 +60,12 @@ class SeasonalModel(EchoModel):
 def url():
     with on_socket(SeasonalModel("small")) as (port, _):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def live():
+    with on_socket(kind=FakeSessionsEngine) as (port, server):
+        yield f"http://127.0.0.1:{port}/live", server._engine.sessions
 
 
 @pytest.fixture
@@ -191,3 +198,50 @@ def test_api_page_tries_requests(browse, url):
     )
     assert '"small@1"' in answer
     assert browser.messages() == []
+
+
+def number_in(browser, selector):
+    return int(text_of(browser, selector).split()[0].replace(",", "") or 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("live-light", {"width": 1440, "height": 1000}),
+        ("live-phone", {"width": 390, "height": 844, "dark": True}),
+    ],
+)
+def test_stream_is_fed_and_flagged(browse, live, name, options):
+    url, sessions = live
+    browser = browse(url, **options)
+    browser.click("#example")
+    browser.wait("return document.querySelectorAll('#chart .band').length === 4")
+    before = number_in(browser, "#fact-points")
+    moved = f"return Number(document.querySelector('#fact-points').textContent) > {before + 5}"
+    browser.wait(moved)
+    assert text_of(browser, "#fact-flagged") == "0"
+    browser.click("#pause")
+    browser.type("#point", f"{2 * BIG}\n")
+    browser.wait("return document.querySelectorAll('#chart .flag').length === 1")
+    assert text_of(browser, "#fact-flagged") == "1"
+    assert fits_its_width(browser)
+    browser.screenshot(SCREENSHOTS / f"{name}.png")
+    (session,) = sessions.live.values()
+    assert session.seq == number_in(browser, "#fact-durable") + 1
+    assert browser.messages() == []
+    browser.open(url)
+    browser.wait("return document.readyState === 'complete'")
+    assert sessions.live == {}
+
+
+def test_problem_of_a_stream_is_shown(browse, live):
+    browser = browse(live[0])
+    browser.run(
+        "document.querySelector('#horizon').value = 0; document.querySelector('#rate').value = 2"
+    )
+    browser.type("#csv", "1\n2\n3\n")
+    browser.wait("return !document.querySelector('#start').disabled")
+    browser.click("#start")
+    browser.wait("return !document.querySelector('#alert').hidden")
+    assert text_of(browser, "#alert-title") == "Unprocessable input (422)"
+    assert text_of(browser, "#alert-detail").startswith("anomaly_rate: expected")

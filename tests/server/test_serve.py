@@ -17,7 +17,9 @@ import pytest
 
 from tests.server.browser import free_port
 from tests.server.daemon import FORECAST
+from tests.server.test_append import APPEND
 from xlstmd.errors import ConfigError
+from xlstmd.models.checkpoint import shipped
 from xlstmd.server.logs import JsonFormatter, TextFormatter, configure_logs
 from xlstmd.server.serve import open_socket, url_of
 from xlstmd.server.settings import Settings
@@ -140,6 +142,64 @@ def test_model_that_cannot_start_ends_the_daemon(daemon):
     _, errors = process.communicate(timeout=20)
     assert process.returncode != 0
     assert "broken model" in errors
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Gives a function that runs `xlstmd serve` on one state folder; ends all at the end."""
+    processes = []
+
+    def start():
+        port = free_port()
+        words = ["serve", "--port", str(port), "--state-dir", str(tmp_path / "state")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xlstmd", *words],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process, f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(not shipped(), reason="needs a shipped model")
+def test_streams_survive_kill_and_stop_and_two_daemons_never_share_them(command):
+    first, url = command()
+    wait_ready(url)
+    steps = [
+        {"session": "pump-7", "seq": 1, "append": [1.0, 2.0], "durable": "every_step"},
+        {"session": "pump-7", "seq": 2, "append": [3.0], "horizon": 2},
+        {"session": "pump-7", "seq": 3, "append": [4.0], "horizon": 2},
+    ]
+    answers = [httpx.post(url + APPEND, json=step).json() for step in steps[:2]]
+    assert [answer["durable_seq"] for answer in answers] == [1, 2]
+
+    second, _ = command()
+    _, errors = second.communicate(timeout=20)
+    assert second.returncode == 4
+    assert f"in use by process {first.pid}" in errors
+
+    first.kill()
+    first.wait()
+    third, url = command()
+    wait_ready(url)
+    again = httpx.post(url + APPEND, json=steps[1]).json()
+    for name in ("seq", "observed", "forecast"):
+        assert again[name] == answers[1][name]
+    assert httpx.post(url + APPEND, json=steps[2]).json()["observed"] == 4
+    third.send_signal(signal.SIGTERM)
+    assert third.wait(20) == 0
+
+    _, url = command()
+    wait_ready(url)
+    shown = httpx.get(f"{url}/api/v1/xlstm/sessions/forecast/pump-7").json()
+    assert (shown["seq"], shown["durable_seq"], shown["tier"]) == (3, 3, "stored")
 
 
 def test_taken_port_is_a_configuration_error():

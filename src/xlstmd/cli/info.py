@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +16,11 @@ from rich.text import Text
 
 from xlstmd import __version__
 from xlstmd.cli.models import describe
+from xlstmd.errors import BackendUnavailable
 from xlstmd.models import checkpoint, runtime
+from xlstmd.models.forecaster import load_forecaster
 from xlstmd.ops.native import NativeLibrary, load_native
+from xlstmd.server.settings import Settings
 
 CPU_FACTS: Final = Path("/proc/cpuinfo")
 PACKAGES: Final = ("numpy", "torch", "litestar", "uvicorn", "pyarrow")
@@ -57,7 +61,25 @@ def gather() -> dict[str, Any]:
         "models": {
             name: describe(folder)["model"] for name, folder in checkpoint.shipped().items()
         },
+        "sessions": sessions(Settings.from_sources(environment=os.environ)),
     }
+
+
+def sessions(settings: Settings) -> dict[str, dict[str, int]]:
+    """Gives for each model the bytes of a session, and how many a daemon has in memory.
+
+    Args:
+      settings: of the daemon.
+    """
+    found = {}
+    for name in checkpoint.shipped():
+        with suppress(BackendUnavailable):
+            model = load_forecaster(name, precision=settings.precision)
+            slot_bytes = getattr(model, "slot_bytes", None)
+            if slot_bytes is not None:
+                slots = settings.session_slots(slot_bytes)
+                found[name] = {"slot_bytes": slot_bytes, "slots": slots}
+    return found
 
 
 def instruction_level(flags: frozenset[str], machine: str | None = None) -> str:
@@ -104,5 +126,11 @@ def _version_of(package: str) -> str:
 
 def _line(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {text}" for name, text in value.items()) or "none"
+        return "\n".join(f"{name}: {_part(part)}" for name, part in value.items()) or "none"
+    return str(value)
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:,}" for name, number in value.items())
     return str(value)

@@ -41,7 +41,7 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument(
         "--state-dir",
         metavar="DIR",
-        help="folder for what outlives a restart, made if absent ($XLSTMD_STATE_DIR)",
+        help="folder of the sessions, made if absent ($XLSTMD_STATE_DIR; the user's state folder)",
     )
     serve.add_argument("--model", metavar="NAME_OR_PATH", help="forecaster to serve (small)")
     _add_precision(serve)

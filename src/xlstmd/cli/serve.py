@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from xlstmd.cli.options import UsageError
@@ -19,17 +20,35 @@ def run(arguments: argparse.Namespace) -> None:
       XlstmdError: the model or the address cannot be used.
     """
     settings = read_settings(arguments)
-    state = arguments.state_dir or os.environ.get("XLSTMD_STATE_DIR")
-    if state:
-        # Nobody else's business: it is made for the daemon's user alone.
-        Path(state).mkdir(mode=0o700, parents=True, exist_ok=True)
+    state_dir = state_folder(arguments.state_dir, os.environ)
+    # Nobody else's business: it is made for the daemon's user alone.
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     forecaster = load_forecaster(
         settings.model or None,
         runtime=settings.runtime or None,
         threads=settings.threads,
         precision=settings.precision,
     )
-    serve.run({forecaster.name: forecaster}, settings)
+    serve.run({forecaster.name: forecaster}, settings, state_dir=state_dir)
+
+
+def state_folder(flag: str | None, environment: Mapping[str, str]) -> Path:
+    """Gives the folder of what outlives a restart.
+
+    That is the one named by the flag, else by `XLSTMD_STATE_DIR`, else by systemd
+    (`StateDirectory=`), else the one of the user by the XDG Base Directory Specification.
+
+    Args:
+      flag: `None` where it is not given.
+      environment: variables; an empty one counts as not set.
+    """
+    named = flag or environment.get("XLSTMD_STATE_DIR")
+    # systemd separates several with colons.
+    named = named or environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    if named:
+        return Path(named)
+    home = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "xlstmd"
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

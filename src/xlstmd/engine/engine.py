@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from xlstmd.engine.batcher import Batcher
 from xlstmd.engine.lane import Clock, Lane, ThreadLane
+from xlstmd.engine.session_arena import SessionArena
+from xlstmd.engine.session_tasks import StreamModel
+from xlstmd.engine.sessions import EngineSessions
 from xlstmd.engine.settings import EngineSettings
+from xlstmd.engine.store import Store
 from xlstmd.engine.tasks import ForecastModel, ForecastResult, ForecastTask
 from xlstmd.engine.telemetry import EngineTelemetry, LaneTelemetry
 from xlstmd.errors import ConfigError, EngineStopped, ModelNotFound, XlstmdError
@@ -21,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 WATCH_S: Final = 0.25
 LANE_STOP_S: Final = 1.0
+STORE_CLOSE_S: Final = 10.0
 MISSED_CANARIES: Final = 3
 
 # What a stopped engine tells callers to wait: about a restart.
@@ -92,6 +97,7 @@ class Engine:
         make_lane: Callable[[ForecastModel], Lane] | None = None,
         clock: Clock = time.monotonic,
         telemetry: EngineTelemetry | None = None,
+        store: Store | None = None,
     ) -> None:
         """Prepares a lane for every model.
 
@@ -101,6 +107,7 @@ class Engine:
           make_lane: gives the lane of a model; by default a thread of this process.
           clock: monotonic seconds.
           telemetry: metric families; by default in a new registry.
+          store: of sessions, closed by `drain`; without one they end with the engine.
 
         Raises:
           ConfigError: no model, or the default model is not among them.
@@ -130,7 +137,22 @@ class Engine:
         }
         self._names = {name: name for name in models}
         self._names |= {model.identity: name for name, model in models.items()}
+        self._store = store
+        self._sessions = EngineSessions(
+            {arena.model: arena for arena in map(self._arena, models.values()) if arena},
+            settings,
+            self.telemetry.sessions,
+            store=store,
+            find_model=self.find_model,
+            check_running=self._check_running,
+            clock=clock,
+        )
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def sessions(self) -> EngineSessions:
+        """The streams that are fed step by step."""
+        return self._sessions
 
     @property
     def phase(self) -> Phase:
@@ -179,6 +201,7 @@ class Engine:
                     "warm_up_ms": round(1000.0 * (self._clock() - started), 1),
                 },
             )
+        await self._sessions.start()
         self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="engine watch")
         if self._phase is Phase.LOADING:
             self._phase = Phase.RUNNING
@@ -190,8 +213,7 @@ class Engine:
           EngineStopped: the engine does not run yet or no longer.
           ModelNotFound: the task names a model that is not loaded.
         """
-        if self._phase is not Phase.RUNNING:
-            raise self._stopped()
+        self._check_running()
         return await self._batcher(task.model).submit(task)
 
     def status(self) -> EngineStatus:
@@ -213,7 +235,7 @@ class Engine:
         )
 
     async def drain(self, timeout_s: float) -> None:
-        """Takes no more tasks, finishes the accepted ones, stops.
+        """Takes no more tasks, finishes the accepted ones, saves all sessions, stops.
 
         Args:
           timeout_s: accepted tasks that are unfinished by then fail with `EngineStopped`.
@@ -228,16 +250,21 @@ class Engine:
             logger.warning("drain ran out of time", extra={"timeout_s": timeout_s})
             for batcher in self._batchers.values():
                 batcher.fail_all(self._stopped)
+            self._sessions.fail_all(self._stopped)
             await self._until_empty()
         if self._watcher is not None:
             self._watcher.cancel()
+        await self._sessions.stop(timeout_s)
         await asyncio.gather(*(batcher.stop(LANE_STOP_S) for batcher in self._batchers.values()))
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close, STORE_CLOSE_S)
         self._phase = Phase.STOPPED
 
     def check_lanes(self) -> None:
         """Fails the tasks of lanes that are down; runs four times a second by itself."""
         for batcher in self._batchers.values():
             batcher.check_lane()
+        self._sessions.check_lanes()
 
     async def run_canaries(self) -> None:
         """Lets every model that had nothing to do for an interval forecast a small series."""
@@ -264,13 +291,32 @@ class Engine:
                 canaries.cancel()
 
     async def _until_empty(self) -> None:
-        await asyncio.gather(*(batcher.until_empty() for batcher in self._batchers.values()))
+        await asyncio.gather(
+            self._sessions.until_empty(),
+            *(batcher.until_empty() for batcher in self._batchers.values()),
+        )
+
+    def _arena(self, model: ForecastModel) -> SessionArena | None:
+        """Gives the slots of a model that can be fed point by point."""
+        if not hasattr(model, "streams"):
+            return None
+        return SessionArena(
+            cast(StreamModel, model),
+            self._batchers[self._names[model.identity]].lane,
+            self.settings,
+            LaneTelemetry(self.telemetry, model.name, model.version),
+            clock=self._clock,
+        )
 
     def _batcher(self, name: str | None) -> Batcher:
         known = self._default if name is None else self._names.get(name)
         if known is None:
             raise ModelNotFound(str(name), tuple(self._batchers))
         return self._batchers[known]
+
+    def _check_running(self) -> None:
+        if self._phase is not Phase.RUNNING:
+            raise self._stopped()
 
     def _stopped(self) -> EngineStopped:
         return EngineStopped(f"the engine is {self._phase}", retry_after_s=RESTART_S)

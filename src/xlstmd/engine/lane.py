@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from xlstmd.engine.tasks import FloatArray, ForecastModel
 from xlstmd.errors import LaneDown
 from xlstmd.models.quantile_forecast import QuantileForecast
+
+T = TypeVar("T")
 
 Clock = Callable[[], float]
 
@@ -58,15 +60,18 @@ class Lane(Protocol):
     async def forecast(self, call: ForecastCall) -> QuantileForecast:
         """Runs one call; raises what the model raised, or `LaneDown` without a worker."""
 
+    def call(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Puts other work in line where the model runs, at once; fails as `forecast` does."""
+
     def stop(self, timeout_s: float) -> None:
         """Ends the worker after its current call; waits at most so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    call: ForecastCall
+    work: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[QuantileForecast]
+    answer: asyncio.Future[Any]
 
 
 class ThreadLane:
@@ -102,12 +107,25 @@ class ThreadLane:
         Raises:
           LaneDown: the thread does not run.
         """
+        forecast = self._model.forecast
+        return await self.call(
+            partial(forecast, call.histories, call.horizon, call.quantile_levels)
+        )
+
+    def call(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Puts other work in line with the model's calls.
+
+        Work runs in the order of these calls, whether or not somebody still waits for it.
+
+        Raises:
+          LaneDown: the thread does not run.
+        """
         if not self.is_alive:
             raise LaneDown(f"lane {self.name} does not run", retry_after_s=RESTART_S)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[QuantileForecast] = loop.create_future()
-        self._inbox.put(_Order(call, loop, answer))
-        return await answer
+        answer: asyncio.Future[T] = loop.create_future()
+        self._inbox.put(_Order(work, loop, answer))
+        return answer
 
     def stop(self, timeout_s: float) -> None:
         """Ends the thread after its current call; waits at most so long."""
@@ -125,17 +143,17 @@ class ThreadLane:
             if order is None:
                 return
             self._beat = self._clock()
-            self._answer(order)
+            _answer(order)
             self._beat = self._clock()
 
-    def _answer(self, order: _Order) -> None:
-        call = order.call
-        try:
-            forecast = self._model.forecast(call.histories, call.horizon, call.quantile_levels)
-        except BaseException as error:  # The worker outlives whatever the model raises.
-            _hand_over(order, partial(_fail, order.answer, error))
-        else:
-            _hand_over(order, partial(_succeed, order.answer, forecast))
+
+def _answer(order: _Order) -> None:
+    try:
+        result = order.work()
+    except BaseException as error:  # The worker outlives whatever the model raises.
+        _hand_over(order, partial(_fail, order.answer, error))
+    else:
+        _hand_over(order, partial(_succeed, order.answer, result))
 
 
 def _hand_over(order: _Order, settle: Callable[[], None]) -> None:
@@ -146,12 +164,12 @@ def _hand_over(order: _Order, settle: Callable[[], None]) -> None:
         return
 
 
-def _succeed(answer: asyncio.Future[QuantileForecast], forecast: QuantileForecast) -> None:
+def _succeed(answer: asyncio.Future[Any], result: object) -> None:
     if not answer.done():
-        answer.set_result(forecast)
+        answer.set_result(result)
 
 
-def _fail(answer: asyncio.Future[QuantileForecast], error: BaseException) -> None:
+def _fail(answer: asyncio.Future[Any], error: BaseException) -> None:
     if answer.done():
         return
     if isinstance(error, Exception) and not isinstance(error, StopIteration):

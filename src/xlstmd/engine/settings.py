@@ -1,8 +1,19 @@
-"""How an engine is run: bounds of its queues and batches, and its clocks' limits."""
+"""How an engine is run: bounds of its queues, batches and sessions, and its clocks' limits."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from xlstmd.errors import ConfigError
+
+_COUNTS: Final = (
+    "max_queue_rows",
+    "max_queue_bytes",
+    "max_batch_rows",
+    "max_batch_points",
+    "session_bytes",
+    "max_restores",
+)
+_SECONDS: Final = ("lane_timeout_s", "canary_interval_s", "session_idle_s", "snapshot_interval_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +30,12 @@ class EngineSettings:
       lane_timeout_s: a lane whose heartbeat is older is down.
       canary_interval_s: an idle model runs a small forecast this often, to know that it can;
         a model that had no success for three intervals is not ready.
+      session_bytes: of the slots in which each model's sessions lie; those that were not used for
+        longest lie in the store alone when there are more. A few slots to compute in come on top.
+      session_idle_s: a session without a request for so long, of time in which the engine ran,
+        is ended.
+      snapshot_interval_s: sessions that changed are written to the store this often.
+      max_restores: sessions that are being read from the store at the same time.
     """
 
     default_model: str | None = None
@@ -28,12 +45,16 @@ class EngineSettings:
     max_batch_points: int = 65_536
     lane_timeout_s: float = 60.0
     canary_interval_s: float = 10.0
+    session_bytes: int = 128 * 2**20
+    session_idle_s: float = 7 * 24 * 3600.0
+    snapshot_interval_s: float = 1.0
+    max_restores: int = 16
 
     def __post_init__(self) -> None:
         """Refuses bounds that would let nothing through."""
-        for name in ("max_queue_rows", "max_queue_bytes", "max_batch_rows", "max_batch_points"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        for name in ("lane_timeout_s", "canary_interval_s"):
+        for name in _SECONDS:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}: expected more than 0, got {getattr(self, name)}")

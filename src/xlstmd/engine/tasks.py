@@ -69,24 +69,9 @@ class ForecastTask:
             raise InputError("series", "at least one series", "none", code="empty")
         if self.horizon < 1:
             raise InputError("horizon", "1 or more", str(self.horizon))
-        self._check_levels()
+        check_levels(self.quantile_levels)
         for index, history in enumerate(self.histories):
             _check_history(history, f"series[{index}].values")
-
-    def _check_levels(self) -> None:
-        levels = self.quantile_levels
-        if not levels:
-            raise InputError("quantile_levels", "at least one level", "none", code="empty")
-        for index, level in enumerate(levels):
-            if math.isnan(level) or not 0.0 < level < 1.0:
-                code = "out_of_range" if math.isfinite(level) else "non_finite"
-                expected = "a number strictly between 0 and 1"
-                raise InputError(f"quantile_levels[{index}]", expected, str(level), code=code)
-        if len(set(levels)) < len(levels):
-            index = next(i for i, level in enumerate(levels) if level in levels[:i])
-            raise InputError(
-                f"quantile_levels[{index}]", "each level once", f"{levels[index]} again"
-            )
 
     @property
     def rows(self) -> int:
@@ -129,3 +114,20 @@ def _check_history(history: FloatArray, field: str) -> None:
     if np.isnan(history).all():
         got = f"{len(history)} missing values" if len(history) else "no points"
         raise InputError(field, "at least one observed value", got, code="empty")
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Checks the levels of a forecast.
+
+    Raises:
+      InputError: there is none, one is not strictly between 0 and 1, or comes twice.
+    """
+    if not levels:
+        raise InputError("quantile_levels", "at least one level", "none", code="empty")
+    for index, level in enumerate(levels):
+        if math.isnan(level) or not 0.0 < level < 1.0:
+            code = "out_of_range" if math.isfinite(level) else "non_finite"
+            expected = "a number strictly between 0 and 1"
+            raise InputError(f"quantile_levels[{index}]", expected, str(level), code=code)
+        if level in levels[:index]:
+            raise InputError(f"quantile_levels[{index}]", "each level once", f"{level} again")

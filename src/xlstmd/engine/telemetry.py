@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from xlstmd.engine.session_telemetry import SessionTelemetry
+
 SECONDS: Final = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0,
 )  # fmt: skip
@@ -49,6 +51,7 @@ class EngineTelemetry:
         self.poison_isolated = self._counter(
             "poison_isolated_total", "Rows on which the model raised, found by halving a batch."
         )
+        self.sessions = SessionTelemetry(self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"xlstmd_{name}", text, ("model", *labels), registry=self.registry)

@@ -9,6 +9,9 @@ from litestar import Litestar, Request, asgi
 from litestar.exceptions import HTTPException, MethodNotAllowedException
 
 from xlstmd.engine.engine import Engine
+from xlstmd.server.append import APPEND_PATH, AppendRoute
+from xlstmd.server.appender import Appender
+from xlstmd.server.body import BodyRoom
 from xlstmd.server.description import description_routes
 from xlstmd.server.exchange import Exchange
 from xlstmd.server.forecast import FORECAST_PATH, ForecastRoute
@@ -17,7 +20,9 @@ from xlstmd.server.pages import page_routes
 from xlstmd.server.probes import probe_routes
 from xlstmd.server.problems import Problem, method_not_allowed
 from xlstmd.server.security import HostCheck
+from xlstmd.server.sessions import SESSIONS_PATH, SessionsRoute
 from xlstmd.server.settings import Settings
+from xlstmd.server.stream import STREAM_PATH, StreamRoute
 from xlstmd.server.telemetry import ServerTelemetry
 
 OnStart = Callable[[Exception | None], None]
@@ -49,10 +54,17 @@ def create_app(
             async with _running(engine, settings, on_start):
                 yield
 
-    forecast = asgi(FORECAST_PATH, copy_scope=False)(ForecastRoute(engine, settings).__call__)
+    sessions = engine.sessions
+    room = BodyRoom(settings.max_pending_body_bytes)
+    appender = Appender(engine, sessions, settings)
+    forecast = ForecastRoute(engine, settings, room)
+    append = AppendRoute(appender, settings, room)
+    about_sessions = SessionsRoute(engine, sessions, settings, room)
     app = Litestar(
         [
-            forecast,
+            asgi(FORECAST_PATH, copy_scope=False)(forecast.__call__),
+            asgi(APPEND_PATH, copy_scope=False)(append.__call__),
+            asgi(SESSIONS_PATH, is_mount=True, copy_scope=True)(about_sessions.__call__),
             *probe_routes(engine),
             *description_routes(engine, settings),
             *page_routes(),
@@ -63,7 +75,9 @@ def create_app(
         before_request=_note_endpoint,
         exception_handlers={HTTPException: _refuse, Exception: _pass_on},
     )
-    return Gate(app, HostCheck(settings.host, settings.allowed_hosts), telemetry)
+    streams = {STREAM_PATH: StreamRoute(engine, appender, settings, room, telemetry)}
+    hosts = HostCheck(settings.host, settings.allowed_hosts)
+    return Gate(app, hosts, telemetry, streams)
 
 
 @asynccontextmanager

@@ -1,11 +1,7 @@
 """One connection: bounds on its number, on request heads and on clients that take nothing."""
 
 import asyncio
-import fcntl
 import logging
-import struct
-import sys
-import termios
 import uuid
 from typing import Any, ClassVar, Final
 
@@ -13,12 +9,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xlstmd.server import problems
 from xlstmd.server.settings import Settings
+from xlstmd.server.write_watch import WriteWatch
 
 logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 65_536
 END_OF_HEAD: Final = b"\r\n\r\n"
-COUNT: Final = struct.Struct("i")
 
 
 class Connection(HttpToolsProtocol):
@@ -32,9 +28,7 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._head_tail = b""
-        self._write_timer: asyncio.TimerHandle | None = None
-        self._untaken = 0
-        self._has_resumed = False
+        self._writing: WriteWatch
 
     @classmethod
     def bounded_by(cls, settings: Settings) -> type["Connection"]:
@@ -44,6 +38,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts to wait for a head; one connection too many is closed at once."""
         super().connection_made(transport)
+        self._writing = WriteWatch(transport, self.loop, self.settings.write_timeout_s)
         if len(self.connections) > self.settings.max_connections:
             logger.warning("connection refused", extra={"connections": len(self.connections)})
             transport.abort()
@@ -53,8 +48,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops the timers."""
         self._head_is_complete()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
+        self._writing.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -79,17 +73,17 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Starts to watch whether the client takes anything."""
         super().pause_writing()
-        self._watch_writing()
+        self._writing.start()
 
     def resume_writing(self) -> None:
         """Notes that the client has taken a good part."""
         super().resume_writing()
-        self._has_resumed = True
+        self._writing.resumed()
 
     def on_response_complete(self) -> None:
         """Watches the rest of an answer that the client has yet to take."""
         super().on_response_complete()
-        self._watch_writing()
+        self._writing.start()
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP with a problem document, and closes."""
@@ -123,28 +117,3 @@ class Connection(HttpToolsProtocol):
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.close()
-
-    def _watch_writing(self) -> None:
-        self._untaken = self._count_untaken()
-        self._has_resumed = False
-        if self._write_timer is None and self.transport.get_write_buffer_size():
-            self._write_timer = self.loop.call_later(
-                self.settings.write_timeout_s, self._check_writing
-            )
-
-    def _check_writing(self) -> None:
-        self._write_timer = None
-        if not self._has_resumed and 0 < self._untaken <= self._count_untaken():
-            # Closing would wait for the client to take the rest.
-            self.transport.abort()
-            return
-        self._watch_writing()
-
-    def _count_untaken(self) -> int:
-        """Counts the bytes that wait here and in the kernel; the latter hides a slow client."""
-        waiting = self.transport.get_write_buffer_size()
-        connected = self.transport.get_extra_info("socket")
-        if not waiting or connected is None or not sys.platform.startswith("linux"):
-            return waiting
-        queued = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(COUNT.size))
-        return waiting + int(COUNT.unpack(queued)[0])

@@ -9,6 +9,7 @@ import msgspec
 from xlstmd.errors import InputError
 from xlstmd.server.media import Media
 from xlstmd.server.problems import Problem
+from xlstmd.server.session_wire import AppendRequest, ForkRequest
 from xlstmd.server.wire import BinaryArray, ForecastRequest, Number, SeriesInput
 
 T = TypeVar("T")
@@ -41,7 +42,14 @@ DECODERS: Final[dict[tuple[Media, Any], Any]] = {
         (Media.JSON, msgspec.json.Decoder),
         (Media.MSGPACK, msgspec.msgpack.Decoder),
     )
-    for kind in (ForecastRequest, SeriesInput, list[Number], BinaryArray)
+    for kind in (
+        ForecastRequest,
+        SeriesInput,
+        list[Number],
+        BinaryArray,
+        AppendRequest,
+        ForkRequest,
+    )
 }
 
 
@@ -55,6 +63,20 @@ def decode_request(body: bytes, media: Media) -> ForecastRequest:
     request = decode(body, media, ForecastRequest, path="")
     if media is Media.JSON:
         _refuse_binary(request.series, "series")
+        _refuse_binary(request.quantile_levels, "quantile_levels")
+    return request
+
+
+def decode_append(body: bytes, media: Media) -> AppendRequest:
+    """Decodes points for a stream.
+
+    Raises:
+      Problem: 400 `malformed`.
+      InputError: 422, with the field.
+    """
+    request = decode(body, media, AppendRequest, path="")
+    if media is Media.JSON:
+        _refuse_binary(request.append, "append")
         _refuse_binary(request.quantile_levels, "quantile_levels")
     return request
 
@@ -132,7 +154,8 @@ def refusal(message: str, kind: Any, *, path: str) -> InputError:
         return InputError(_join(field, missing[1]), "a value", "none", code="missing_field")
     field, place = _split_position(field or BODY)
     if text == "Number out of range":
-        expected = "finite numbers or null" if field.endswith("values") else "a finite number"
+        is_series = field.endswith(("values", "append"))
+        expected = "finite numbers or null" if is_series else "a finite number"
         return InputError(field, expected, f"a number beyond float64{place}", code="non_finite")
     if bad := BAD_TYPE.fullmatch(text):
         expected, got = (_in_words(part) for part in bad.groups())

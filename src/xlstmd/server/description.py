@@ -17,6 +17,9 @@ AnyRequest = Request[Any, Any, Any]
 
 NAME: Final = "xlstmd"
 SURFACES: Final = ("forecast",)
+
+# What a model that can be fed point by point says about itself.
+STATE_BYTES: Final = "state_bytes"
 LIMITS: Final = (
     "max_body_bytes",
     "max_series",
@@ -29,6 +32,9 @@ LIMITS: Final = (
     "max_deadline_s",
     "max_queue_rows",
     "max_queue_bytes",
+    "session_bytes",
+    "session_idle_s",
+    "snapshot_interval_s",
 )
 
 
@@ -38,6 +44,21 @@ def installed_version() -> str:
         return version(NAME)
     except PackageNotFoundError:
         return "0+not.installed"
+
+
+def limits_of(settings: Settings) -> dict[str, float]:
+    """Gives the bounds that clients may want to know."""
+    return {name: getattr(settings, name) for name in LIMITS}
+
+
+def describe_models(engine: Engine, settings: Settings) -> list[dict[str, Any]]:
+    """Gives what every model says about itself, and how many sessions of it are in memory."""
+    models = engine.describe_models()
+    for model in models:
+        slot_bytes = model.get(STATE_BYTES)
+        if slot_bytes is not None:
+            model |= {"slot_bytes": slot_bytes, "slots": settings.session_slots(slot_bytes)}
+    return models
 
 
 def description_routes(engine: Engine, settings: Settings) -> list[HTTPRouteHandler]:
@@ -51,8 +72,8 @@ def description_routes(engine: Engine, settings: Settings) -> list[HTTPRouteHand
             version=installed_version(),
             surfaces=list(SURFACES),
             formats=list(Media),
-            limits={name: getattr(settings, name) for name in LIMITS},
-            models=engine.describe_models(),
+            limits=limits_of(settings),
+            models=describe_models(engine, settings),
             **_frame(request),
         )
         return json_answer(answer)
@@ -60,7 +81,8 @@ def description_routes(engine: Engine, settings: Settings) -> list[HTTPRouteHand
     @get("/api/v1/xlstm/models", sync_to_thread=False)
     def models(request: AnyRequest) -> Response[bytes]:
         """Lists the loaded models."""
-        return json_answer(ModelsAnswer(models=engine.describe_models(), **_frame(request)))
+        described = describe_models(engine, settings)
+        return json_answer(ModelsAnswer(models=described, **_frame(request)))
 
     def _frame(request: AnyRequest) -> dict[str, Any]:
         exchange = Exchange.of(request.scope)

@@ -32,6 +32,7 @@ class Exchange:
       series: how many were sent.
       queue_ms: see `ForecastResult`.
       compute_ms: see `ForecastResult`.
+      state_advanced: the request has moved a stream, whatever becomes of its answer.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class Exchange:
     series: int = 0
     queue_ms: float | None = None
     compute_ms: float | None = None
+    state_advanced: bool = False
 
     @classmethod
     def begin(cls, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> "Exchange":

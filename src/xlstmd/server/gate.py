@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,19 +24,40 @@ access = logging.getLogger("xlstmd.access")
 # sending can read the refusal before the connection is closed.
 LINGER_S: Final = 1.0
 
+# What a WebSocket has in the place of a method; a page of another origin must not open one.
+UPGRADE: Final = "UPGRADE"
+SWITCHING: Final = 101
+
 
 class Gate:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, hosts: HostCheck, telemetry: ServerTelemetry) -> None:
-        """Wraps an application."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: HostCheck,
+        telemetry: ServerTelemetry,
+        streams: Mapping[str, ASGIApp],
+    ) -> None:
+        """Wraps an application.
+
+        Args:
+          app: answers requests.
+          hosts: by whose names we may be called.
+          telemetry: counts.
+          streams: what serves WebSockets, by path.
+        """
         self.app = app
+        self._streams = streams
         self.in_flight = 0
         self._hosts = hosts
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request; passes the lifespan through."""
+        if scope["type"] == "websocket":
+            await self._serve_stream(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -70,10 +91,55 @@ class Gate:
         except Exception as error:
             if outgoing.has_started:
                 raise
-            problem = problems.to_problem(error)
-            if problem.status == problems.INTERNAL:
-                logger.exception("request failed", extra={"request_id": exchange.request_id})
-            await send_problem(outgoing.send, problem, exchange)
+            await send_problem(outgoing.send, told_problem(error, exchange), exchange)
+
+    async def _serve_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one WebSocket; one that is refused gets a problem document and no upgrade."""
+        headers = dict(scope["headers"])
+        scope["method"] = UPGRADE
+        exchange = Exchange.begin(scope, headers)
+        upgrade = Upgrade(send, exchange)
+        try:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            self._hosts.check(UPGRADE, hosts, headers.get(b"origin"))
+            stream = self._streams.get(scope["path"])
+            if stream is None:
+                detail = f"no stream {scope['path'][:100]}"
+                raise problems.Problem(404, "not_found", detail)
+            exchange.endpoint = scope["path"]
+            await stream(scope, receive, upgrade.send)
+        except Exception as error:
+            if upgrade.is_accepted:
+                raise
+            await send_problem(upgrade.refuse, told_problem(error, exchange), exchange)
+            self._telemetry.finish(exchange)
+        finally:
+            access.info("stream", extra=exchange.log_fields())
+
+
+class Upgrade:
+    """The sending side of a WebSocket, before and after it is one."""
+
+    def __init__(self, send: Send, exchange: Exchange) -> None:
+        """Wraps a send function."""
+        self.is_accepted = False
+        self._send = send
+        self._exchange = exchange
+
+    async def send(self, message: Message) -> None:
+        """Sends a message."""
+        if message["type"] == "websocket.accept":
+            self.is_accepted = True
+            self._exchange.status = SWITCHING
+        await self._send(message)
+
+    async def refuse(self, message: Message) -> None:
+        """Sends a part of an answer without upgrade."""
+        if message["type"] == "http.response.start":
+            self._exchange.status = message["status"]
+            own = [(b"x-request-id", self._exchange.request_id.encode()), *HEADERS]
+            message = {**message, "headers": [*message["headers"], *own]}
+        await self._send({**message, "type": f"websocket.{message['type']}"})
 
 
 class Incoming:
@@ -135,10 +201,20 @@ class Outgoing:
         return [*given, *added]
 
 
+def told_problem(error: Exception, exchange: Exchange) -> problems.Problem:
+    """Gives what may be told of an error; what may not is logged."""
+    problem = problems.to_problem(error)
+    if problem.status == problems.INTERNAL:
+        logger.error("request failed", extra={"request_id": exchange.request_id}, exc_info=error)
+    return problem
+
+
 async def send_problem(send: Send, problem: problems.Problem, exchange: Exchange) -> None:
     """Answers with a problem document."""
     exchange.outcome = problem.code
-    body = problems.encode_problem(problem, exchange.request_id)
+    body = problems.encode_problem(
+        problem, exchange.request_id, state_advanced=exchange.state_advanced
+    )
     headers = [
         (b"content-type", problems.MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),

@@ -7,7 +7,17 @@ import msgspec
 from xlstmd.server.description import NAME, installed_version
 from xlstmd.server.forecast import FORECAST_PATH
 from xlstmd.server.media import Media
-from xlstmd.server.problems import MEDIA_TYPE, TITLES, ProblemDocument
+from xlstmd.server.openapi_parts import (
+    HEADERS,
+    SCHEMAS,
+    Document,
+    answers,
+    problem_answers,
+    reference,
+)
+from xlstmd.server.openapi_sessions import TYPES as SESSION_TYPES
+from xlstmd.server.openapi_sessions import session_paths
+from xlstmd.server.problems import ProblemDocument
 from xlstmd.server.wire import (
     BinaryArray,
     ForecastAnswer,
@@ -18,9 +28,6 @@ from xlstmd.server.wire import (
     SeriesInput,
 )
 
-Document = dict[str, Any]
-
-SCHEMAS: Final = "#/components/schemas/{name}"
 TYPES: Final = (
     ForecastRequest,
     SeriesInput,
@@ -29,6 +36,7 @@ TYPES: Final = (
     InfoAnswer,
     ModelsAnswer,
     ProblemDocument,
+    *SESSION_TYPES,
 )
 FORECAST_PROBLEMS: Final = (400, 403, 404, 405, 406, 408, 413, 415, 422, 500, 503, 504)
 
@@ -58,15 +66,6 @@ BINARY_TEXT: Final = (
     "list of numbers may also be a map of dtype (<f4, <f2, <i4 or <u1), shape and data (raw "
     "bytes), in which NaN is a missing value of a series."
 )
-HEADERS: Final = (
-    ("X-Request-Id", "Name of the request in the answer and in the log.", {"type": "string"}),
-    (
-        "X-Deadline-Ms",
-        "How long the answer may take, in milliseconds; later it is 504.",
-        {"type": "number"},
-    ),
-    ("traceparent", "W3C trace context; its trace id goes to the log.", {"type": "string"}),
-)
 
 
 def openapi_document() -> bytes:
@@ -79,7 +78,9 @@ def openapi_document() -> bytes:
             "description": "Forecasts with quantile bands from xLSTM models.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {FORECAST_PATH: {"post": _forecast_operation()}} | _reading_paths(),
+        "paths": {FORECAST_PATH: {"post": _forecast_operation()}}
+        | session_paths()
+        | _reading_paths(),
         "components": {"schemas": _schemas()},
     }
     return msgspec.json.encode(document)
@@ -96,7 +97,7 @@ def _schemas() -> Document:
 def _without_binary(schema: Any) -> Any:
     """Takes the binary arrays out: only MessagePack has them, and the text says so."""
     if isinstance(schema, list):
-        return [_without_binary(part) for part in schema if part != _reference("BinaryArray")]
+        return [_without_binary(part) for part in schema if part != reference("BinaryArray")]
     if not isinstance(schema, dict):
         return schema
     parts = {name: _without_binary(part) for name, part in schema.items()}
@@ -105,17 +106,13 @@ def _without_binary(schema: Any) -> Any:
 
 
 def _forecast_operation() -> Document:
-    request = {"schema": _reference("ForecastRequest")}
-    answer = {"schema": _reference("ForecastAnswer")}
+    request = {"schema": reference("ForecastRequest")}
     return {
         "operationId": "forecast",
         "tags": ["forecast"],
         "summary": "Forecasts series: mean, median and quantiles",
         "description": BINARY_TEXT,
-        "parameters": [
-            {"name": name, "in": "header", "description": text, "schema": schema}
-            for name, text, schema in HEADERS
-        ],
+        "parameters": list(HEADERS),
         "requestBody": {
             "required": True,
             "content": {
@@ -123,13 +120,8 @@ def _forecast_operation() -> Document:
                 Media.MSGPACK: request,
             },
         },
-        "responses": {
-            "200": {
-                "description": "The forecasts, in the order of the series",
-                "content": {Media.JSON: answer, Media.MSGPACK: answer},
-            }
-        }
-        | _problems(FORECAST_PROBLEMS),
+        "responses": answers("The forecasts, in the order of the series", "ForecastAnswer")
+        | problem_answers(FORECAST_PROBLEMS),
     }
 
 
@@ -140,7 +132,8 @@ def _reading_paths() -> Document:
                 "operationId": path.rpartition("/")[2],
                 "tags": ["state"],
                 "summary": summary,
-                "responses": {"200": _answer(schema)} | _problems((503,) if may_refuse else ()),
+                "responses": {"200": _answer(schema)}
+                | problem_answers((503,) if may_refuse else ()),
             }
         }
         for path, summary, schema, may_refuse in READING_ROUTES
@@ -163,21 +156,5 @@ def _reading_paths() -> Document:
 
 def _answer(name: str | None) -> Document:
     status = {"type": "object", "properties": {"status": {"type": "string"}}}
-    schema = status if name is None else _reference(name)
+    schema = status if name is None else reference(name)
     return {"description": "Yes", "content": {Media.JSON: {"schema": schema}}}
-
-
-def _problems(statuses: tuple[int, ...]) -> Document:
-    content = {MEDIA_TYPE: {"schema": _reference("ProblemDocument")}}
-    problems: Document = {}
-    for status in statuses:
-        problems[str(status)] = {"description": TITLES[status], "content": content}
-        if status == 503:
-            problems[str(status)]["headers"] = {
-                "Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}
-            }
-    return problems
-
-
-def _reference(name: str) -> Document:
-    return {"$ref": SCHEMAS.format(name=name)}

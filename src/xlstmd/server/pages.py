@@ -1,4 +1,4 @@
-"""The pages: the console, the API page, and the files that they need. All come from here."""
+"""The pages: the console, its live view, the API page, and their files. All come from here."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,10 +15,13 @@ CHART_PACKAGE: Final = "xstatic.pkg.d3"
 
 CONSOLE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
+    "/live": ("live.html", "text/html; charset=utf-8"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
     "/console/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/console/chart.js": ("chart.js", "text/javascript; charset=utf-8"),
     "/console/table.js": ("table.js", "text/javascript; charset=utf-8"),
+    "/console/status.js": ("status.js", "text/javascript; charset=utf-8"),
+    "/console/live.js": ("live.js", "text/javascript; charset=utf-8"),
     "/console/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
     "/console/style.css": ("style.css", "text/css; charset=utf-8"),
     "/console/icon.svg": ("icon.svg", "image/svg+xml"),

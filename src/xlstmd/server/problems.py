@@ -16,10 +16,15 @@ from xlstmd.errors import (
     InputError,
     LaneDown,
     LimitError,
+    ModelConflict,
     ModelFailed,
     ModelNotFound,
     Overloaded,
+    SeqConflict,
+    SeqReused,
+    SessionConflict,
     SessionExpired,
+    SessionUnknown,
     StoreFailed,
     StoreFull,
     XlstmdError,
@@ -40,6 +45,11 @@ TABLE: Final[Mapping[type[XlstmdError], tuple[int, str]]] = {
     DeadlineExceeded: (504, "deadline_exceeded"),
     LaneDown: (503, "lane_down"),
     EngineStopped: (503, "draining"),
+    SessionUnknown: (404, "session_unknown"),
+    SessionConflict: (409, "session_exists"),
+    SeqConflict: (409, "seq_conflict"),
+    SeqReused: (409, "seq_reused"),
+    ModelConflict: (409, "model_conflict"),
     SessionExpired: (410, "session_expired"),
     StoreFull: (507, "store_full"),
     StoreFailed: (500, "internal"),
@@ -56,6 +66,7 @@ TITLES: Final = {
     405: "Method not allowed",
     406: "Not acceptable",
     408: "Request timed out",
+    409: "Conflict",
     410: "Gone",
     413: "Request too large",
     415: "Unsupported media type",
@@ -77,8 +88,10 @@ class Problem(Exception):
         detail: str,
         *,
         field: str | None = None,
-        expected: str | None = None,
+        expected: str | int | None = None,
         got: str | None = None,
+        durable_seq: int | None = None,
+        reason: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Keeps what the document says.
@@ -90,6 +103,8 @@ class Problem(Exception):
           field: path of the offending value.
           expected: what would have been accepted.
           got: what came.
+          durable_seq: of the session, beside a `seq` that is not its next one.
+          reason: why a session is gone.
           headers: to be sent along.
         """
         super().__init__(detail)
@@ -99,13 +114,17 @@ class Problem(Exception):
         self.field = field
         self.expected = expected
         self.got = got
+        self.durable_seq = durable_seq
+        self.reason = reason
         self.headers = dict(headers or {})
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
     """RFC 9457, with the code, the parts of the sentence and the request's id.
 
-    `state_advanced` says whether the request has moved a stream in spite of its failure.
+    `state_advanced` says whether the request has moved a stream in spite of its failure. With
+    `seq_conflict` come the `seq` that is `expected` and the `durable_seq`, with `session_expired`
+    its `reason`; frames of a WebSocket, which have no headers, have `retry_after_s`.
     """
 
     type: str
@@ -116,8 +135,11 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
     request_id: str
     state_advanced: bool
     field: str | None = None
-    expected: str | None = None
+    expected: str | int | None = None
     got: str | None = None
+    durable_seq: int | None = None
+    reason: str | None = None
+    retry_after_s: int | None = None
 
 
 def refused(field: str, expected: str, got: str, *, code: str) -> Problem:
@@ -173,6 +195,17 @@ def to_problem(error: BaseException) -> Problem:
         )
     if isinstance(error, ModelFailed):
         return Problem(status, code, f"internal error: {error}", field=error.field)
+    if isinstance(error, SeqConflict):
+        return Problem(
+            status,
+            code,
+            str(error),
+            field="seq",
+            expected=error.expected,
+            durable_seq=error.durable_seq,
+        )
+    if isinstance(error, SessionExpired):
+        return Problem(status, code, str(error), reason=str(error.reason))
     if status == INTERNAL:
         return Problem(status, code, "internal error; the log has it under this request_id")
     headers = {}
@@ -182,19 +215,32 @@ def to_problem(error: BaseException) -> Problem:
     return Problem(status, code, str(error), headers=headers)
 
 
-def encode_problem(problem: Problem, request_id: str) -> bytes:
-    """Writes the document as JSON."""
-    return msgspec.json.encode(
-        ProblemDocument(
-            type="about:blank",
-            title=TITLES.get(problem.status, "Error"),
-            status=problem.status,
-            code=problem.code,
-            detail=problem.detail,
-            field=problem.field,
-            expected=problem.expected,
-            got=problem.got,
-            request_id=request_id,
-            state_advanced=False,
-        )
+def document_of(
+    problem: Problem, request_id: str, *, state_advanced: bool = False
+) -> ProblemDocument:
+    """Gives the document of a problem.
+
+    Args:
+      problem: what went wrong.
+      request_id: of the request.
+      state_advanced: the request has moved a stream all the same.
+    """
+    return ProblemDocument(
+        type="about:blank",
+        title=TITLES.get(problem.status, "Error"),
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        field=problem.field,
+        expected=problem.expected,
+        got=problem.got,
+        durable_seq=problem.durable_seq,
+        reason=problem.reason,
+        request_id=request_id,
+        state_advanced=state_advanced,
     )
+
+
+def encode_problem(problem: Problem, request_id: str, *, state_advanced: bool = False) -> bytes:
+    """Writes the document as JSON; arguments as for `document_of`."""
+    return msgspec.json.encode(document_of(problem, request_id, state_advanced=state_advanced))

@@ -86,9 +86,9 @@ def read_question(body: bytes, media: Media, limits: Settings) -> Question:
       LimitError: 413 `too_many_items`.
     """
     request = decode_request(body, media)
-    levels = _read_levels(request.quantile_levels, limits)
+    levels = read_levels(request.quantile_levels, limits)
     if request.model is not None:
-        _check_name(request.model, MODEL_PATTERN, "model")
+        check_name(request.model, MODEL_PATTERN, "model")
     if not 1 <= request.horizon <= limits.max_horizon:
         raise InputError("horizon", f"1 to {limits.max_horizon}", str(request.horizon)[:SHOWN])
     if isinstance(request.series, BinaryArray):
@@ -105,7 +105,13 @@ def read_question(body: bytes, media: Media, limits: Settings) -> Question:
     return question
 
 
-def _read_levels(given: list[float] | BinaryArray | None, limits: Settings) -> tuple[float, ...]:
+def read_levels(given: list[float] | BinaryArray | None, limits: Settings) -> tuple[float, ...]:
+    """Gives the levels that are asked for, not more than allowed; `None` asks for the usual ones.
+
+    Raises:
+      InputError: an array that cannot be read.
+      LimitError: too many.
+    """
     field = "quantile_levels"
     if given is None:
         return DEFAULT_QUANTILE_LEVELS
@@ -142,7 +148,7 @@ def _read_entries(entries: list[Raw], media: Media, limits: Settings) -> tuple[H
             expected = "at least one observed value"
             raise InputError(f"{path}.values", expected, "no points", code="empty")
         if series.id is not None:
-            _check_name(series.id, ID_PATTERN, f"{path}.id")
+            check_name(series.id, ID_PATTERN, f"{path}.id")
         _refuse_covariates(series, path)
         histories.append(history)
         labels.append(SeriesLabel(series.id, read_times(series, len(history), path=path)))
@@ -156,7 +162,12 @@ def _check_size(series: int, points: int, limits: Settings) -> None:
         raise LimitError("series", f"at most {limits.max_points} points", f"{points} or more")
 
 
-def _check_name(name: str, pattern: str, field: str) -> None:
+def check_name(name: str, pattern: str, field: str) -> None:
+    """Refuses what is no name.
+
+    Raises:
+      InputError: the name does not match the pattern.
+    """
     if re.fullmatch(pattern, name) is None:
         expected = "1 to 128 letters, digits, dots, underscores or hyphens"
         raise InputError(field, expected, repr(name[:SHOWN]))

@@ -4,44 +4,75 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import uvicorn
 
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.sqlite_store import SqliteStore
+from xlstmd.engine.store_folder import StoreFolder
 from xlstmd.engine.tasks import ForecastModel
 from xlstmd.errors import ConfigError
 from xlstmd.server.app import create_app
 from xlstmd.server.connection import Connection
 from xlstmd.server.logs import configure_logs
 from xlstmd.server.settings import Settings
+from xlstmd.server.stream_connection import StreamConnection
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 POLL_S: Final = 0.05
 
+# A WebSocket whose client is busy answers no ping: none is given up before it had the time for two
+# of the longest steps.
+PING_EVERY_S: Final = 20.0
+LONGEST_STEPS: Final = 2.0
 
-def run(models: Mapping[str, ForecastModel], settings: Settings) -> None:
+
+def run(
+    models: Mapping[str, ForecastModel], settings: Settings, *, state_dir: Path | None = None
+) -> None:
     """Serves until the process is told to stop (SIGTERM or SIGINT); a second time ends it at once.
 
     Args:
       models: by name.
       settings: of the daemon.
+      state_dir: where sessions outlive the process; without one they end with it.
 
     Raises:
-      ConfigError: the address cannot be listened on, or the models do not fit the settings.
+      ConfigError: the address cannot be listened on, another daemon uses the folder, or the models
+        do not fit the settings.
+      StoreFailed: what lies in the folder cannot be read.
       XlstmdError: a model cannot forecast; whatever else it raises comes through too.
     """
     configure_logs(settings.log_level)
-    with open_socket(settings.host, settings.port) as listening:
-        server = Server(Engine(models, settings.engine_settings()), settings)
+    with (
+        open_socket(settings.host, settings.port) as listening,
+        _opened(state_dir) as store,
+    ):
+        server = Server(Engine(models, settings.engine_settings(), store=store), settings)
         logger.info("listening", extra={"url": url_of(listening)})
         server.run(sockets=[listening])
     if server.failure is not None:
         raise server.failure
+
+
+@contextmanager
+def _opened(state_dir: Path | None) -> Iterator[SqliteStore | None]:
+    """Opens the store of sessions; the engine closes it, unless it was never started."""
+    if state_dir is None:
+        yield None
+        return
+    store = SqliteStore(StoreFolder(state_dir))
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -90,7 +121,11 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(engine, settings, on_start=self._on_start),
                 http=Connection.bounded_by(settings),
-                ws="none",
+                ws=StreamConnection.bounded_by(settings),
+                ws_max_size=settings.max_body_bytes,
+                ws_ping_interval=PING_EVERY_S,
+                ws_ping_timeout=LONGEST_STEPS * settings.max_deadline_s,
+                ws_per_message_deflate=False,
                 loop="uvloop",
                 lifespan="on",
                 log_config=None,

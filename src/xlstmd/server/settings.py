@@ -64,6 +64,10 @@ class Settings:
       max_batch_points: see `EngineSettings`.
       lane_timeout_s: see `EngineSettings`.
       canary_interval_s: see `EngineSettings`.
+      session_bytes: see `EngineSettings`.
+      session_idle_s: see `EngineSettings`.
+      snapshot_interval_s: see `EngineSettings`.
+      max_restores: see `EngineSettings`.
     """
 
     host: str = "127.0.0.1"
@@ -94,6 +98,10 @@ class Settings:
     max_batch_points: int = ENGINE.max_batch_points
     lane_timeout_s: float = ENGINE.lane_timeout_s
     canary_interval_s: float = ENGINE.canary_interval_s
+    session_bytes: int = ENGINE.session_bytes
+    session_idle_s: float = ENGINE.session_idle_s
+    snapshot_interval_s: float = ENGINE.snapshot_interval_s
+    max_restores: int = ENGINE.max_restores
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work, and an address that others could reach."""
@@ -123,6 +131,14 @@ class Settings:
         names = {field.name for field in dataclasses.fields(EngineSettings)}
         shared = {name: getattr(self, name) for name in names & set(self.names())}
         return EngineSettings(**shared)
+
+    def session_slots(self, slot_bytes: int) -> int:
+        """Gives how many sessions of a model are in memory at most.
+
+        Args:
+          slot_bytes: of one of them. The engine has a few slots more, to compute in.
+        """
+        return max(1, self.session_bytes // slot_bytes)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

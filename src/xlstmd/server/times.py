@@ -52,16 +52,32 @@ def read_times(series: SeriesInput, count: int, *, path: str) -> Times | None:
         if series.start is not None:
             raise InputError(f"{path}.start", "no start beside timestamps", "both")
         return _from_timestamps(series.timestamps, series.freq, count, path=path)
-    if series.start is None and series.freq is None:
+    given = read_start(series.start, series.freq, prefix=f"{path}.")
+    return None if given is None else Times(end_of(*given, count), given[1])
+
+
+def read_start(
+    start: str | None, freq: str | None, *, prefix: str = ""
+) -> tuple[datetime, Frequency] | None:
+    """Reads where a series starts and how it goes on; `None` when neither is given.
+
+    Args:
+      start: first time.
+      freq: from one value to the next.
+      prefix: of both names in errors.
+
+    Raises:
+      InputError: only one of them, or one that cannot be read.
+    """
+    if start is None and freq is None:
         return None
-    for name, value in (("start", series.start), ("freq", series.freq)):
+    for name, value in (("start", start), ("freq", freq)):
         if value is None:
             raise InputError(
-                f"{path}.{name}", "start and freq", "one of them", code="missing_field"
+                f"{prefix}{name}", "start and freq", "one of them", code="missing_field"
             )
-    start = parse_time(series.start or "", field=f"{path}.start")
-    frequency = parse_freq(series.freq or "", field=f"{path}.freq")
-    return Times(_end(start, frequency, count), frequency)
+    first = parse_time(start or "", field=f"{prefix}start")
+    return first, parse_freq(freq or "", field=f"{prefix}freq")
 
 
 def _from_timestamps(
@@ -85,8 +101,12 @@ def _from_timestamps(
     return Times(times[-1], frequency)
 
 
-def _end(start: datetime, frequency: Frequency, count: int) -> datetime:
-    """Gives the time of value number `count`, without listing those between."""
+def end_of(start: datetime, frequency: Frequency, count: int) -> datetime:
+    """Gives the time of value number `count`, 1 or more, without listing those between.
+
+    Raises:
+      InputError: beyond the year 9999.
+    """
     if count == 1:
         return start
     second = frequency.after(start, 1)[0]

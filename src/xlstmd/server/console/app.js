@@ -7,7 +7,6 @@
   const NAME = /^[A-Za-z0-9._-]{1,128}$/;
   const TABLE_ROWS = 500;
   const TYPING_PAUSE_MS = 250;
-  const STATUS_EVERY_MS = 5000;
 
   const at = (id) => document.getElementById(id);
   const state = { series: [], shown: 0, view: "recent", answer: null, held: 0, asking: null };
@@ -204,27 +203,13 @@
   }
 
   async function loadModels() {
+    if (at("models").options.length) return;
     const answer = await fetch("/api/v1/xlstm/info");
     const info = await answer.json();
     const names = info.models.map((model) => model.model);
     at("models").replaceChildren(...names.map((name) => new Option(name, name)));
     at("models").value = info.model;
     at("horizon").max = info.limits.max_horizon;
-  }
-
-  async function showStatus() {
-    let ready = "down", text = "no connection";
-    try {
-      const answer = await fetch("/api/v1/health");
-      const body = await answer.json();
-      ready = answer.ok ? "ready" : "busy";
-      text = answer.ok ? body.model : body.code;
-      if (answer.ok && !at("models").options.length) await loadModels();
-    } catch {
-      // The chip says it.
-    }
-    at("status").dataset.state = ready;
-    at("model").textContent = text;
   }
 
   function listen() {
@@ -269,6 +254,5 @@
 
   listen();
   listenForDrops();
-  showStatus();
-  setInterval(showStatus, STATUS_EVERY_MS);
+  Status.watch(loadModels);
 })();

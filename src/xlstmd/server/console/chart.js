@@ -101,6 +101,8 @@ const Chart = (() => {
       && !(history[i + 1] && history[i + 1].y !== null));
     plot.selectAll(".lone").data(lone).enter().append("circle").attr("class", "lone")
       .attr("r", 2).attr("cx", (point) => x(point.x)).attr("cy", (point) => y(point.y));
+    plot.selectAll(".flag").data(data.flagged || []).enter().append("circle").attr("class", "flag")
+      .attr("r", 5).attr("cx", (point) => x(point.x)).attr("cy", (point) => y(point.y));
     if (!future.length) return;
     draw("median", future.map((point) => ({ x: point.x, y: point.median })));
     draw("mean", future.map((point) => ({ x: point.x, y: point.mean })));
@@ -150,7 +152,7 @@ const Chart = (() => {
     }
   }
 
-  /* Draws. data: {history, future, actual: [{x, y | mean, median, q}], dated, name}. */
+  /* Draws. data: {history, future, actual, flagged: [{x, y | mean, median, q}], dated, name}. */
   function draw(element, data, view) {
     const width = Math.max(120, element.clientWidth - MARGIN.left - MARGIN.right);
     const height = Math.max(160, element.clientHeight - MARGIN.top - MARGIN.bottom);

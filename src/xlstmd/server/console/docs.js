@@ -61,11 +61,21 @@
 
   function curl(method, path, body) {
     const url = `${location.origin}${path}`;
-    if (!body) return `curl ${url}`;
+    if (!body) return method === "GET" ? `curl ${url}` : `curl -X ${method} ${url}`;
     return `curl -X ${method} ${url} \\\n  -H 'content-type: ${JSON_TYPE}' \\\n  -d '${JSON.stringify(body)}'`;
   }
 
+  const filled = (path) => path.replace("{surface}", "forecast").replace("{id}", "pump-7");
+
+  async function shown(answer) {
+    const type = answer.headers.get("content-type") || "";
+    if (type.startsWith("application/octet-stream")) return `${(await answer.blob()).size} bytes`;
+    const text = await answer.text();
+    return type.includes("json") ? JSON.stringify(JSON.parse(text), null, 2) : text;
+  }
+
   function tryIt(method, path, body) {
+    const place = make("input", { value: filled(path), hidden: !path.includes("{"), ariaLabel: "Path" });
     const input = make("textarea", { value: body ? JSON.stringify(body, null, 2) : "", spellcheck: false, ariaLabel: "Request body" });
     const output = make("pre", { hidden: true });
     const button = make("button", { type: "button", className: "primary", textContent: "Send" });
@@ -73,20 +83,19 @@
       const options = body ? { method, headers: { "content-type": JSON_TYPE }, body: input.value } : { method };
       output.hidden = false;
       try {
-        const answer = await fetch(path, options);
-        const text = await answer.text();
-        const isJson = (answer.headers.get("content-type") || "").includes("json");
-        output.textContent = `${answer.status}\n${isJson ? JSON.stringify(JSON.parse(text), null, 2) : text}`;
+        const answer = await fetch(place.value, options);
+        output.textContent = `${answer.status}\n${await shown(answer)}`;
       } catch {
         output.textContent = "The daemon does not answer.";
       }
     });
-    return [make("h3", { textContent: "Try it" }), ...(body ? [input] : []),
+    return [make("h3", { textContent: "Try it" }), make("div", { className: "field" }, place), ...(body ? [input] : []),
       make("div", { className: "row" }, button), output];
   }
 
   function operation(method, path, description, schemas) {
-    const body = description.requestBody && description.requestBody.content[JSON_TYPE].example;
+    const content = description.requestBody && description.requestBody.content[JSON_TYPE];
+    const body = content && content.example;
     const seen = new Set();
     const parts = [];
     if (description.description) parts.push(make("p", { className: "lead", textContent: description.description }));
@@ -99,11 +108,14 @@
       parts.push(make("h3", { textContent: "Problems" }), make("p", { className: "lead", textContent:
         problems.map(([status, problem]) => `${status} ${problem.description}`).join(", ") }));
     }
-    parts.push(make("h3", { textContent: "From a shell" }), make("pre", { textContent: curl(method, path, body) }));
-    parts.push(...tryIt(method, path, body));
+    // What takes a file is for a shell.
+    if (!description.requestBody || body) {
+      parts.push(make("h3", { textContent: "From a shell" }), make("pre", { textContent: curl(method, filled(path), body) }));
+      parts.push(...tryIt(method, path, body));
+    }
     const summary = make("summary", {}, make("span", { className: "method", textContent: method }),
       make("code", { textContent: path }), make("span", { className: "muted", textContent: description.summary }));
-    return make("details", { className: "card", open: Boolean(body) }, summary, ...parts);
+    return make("details", { className: "card", open: path.endsWith("/forecast") }, summary, ...parts);
   }
 
   async function show() {

@@ -1,0 +1,211 @@
+"""Brings the steps of all sessions of a model to its lane, in batches."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+import numpy as np
+
+from xlstmd.engine.lane import RESTART_S, Clock, Lane
+from xlstmd.engine.pace import Pace
+from xlstmd.engine.settings import EngineSettings
+from xlstmd.engine.slot_pool import SlotPool
+from xlstmd.engine.slot_worker import SlotWorker
+from xlstmd.engine.step_job import MS_PER_S, StepDone, StepJob
+from xlstmd.engine.step_queue import StepQueue
+from xlstmd.engine.telemetry import LaneTelemetry
+from xlstmd.errors import DeadlineExceeded, InputError, LaneDown, ModelFailed
+from xlstmd.models.stream_step import StreamAnswer
+
+logger = logging.getLogger(__name__)
+
+
+class StepBatcher:
+    """The queue and the batches of one model's sessions.
+
+    Each step is computed into a free slot. Whoever asked for it then exchanges slots, so that a
+    step that fails or comes too late has changed nothing. A batch starts as soon as the lane is
+    idle and holds what waits then. All methods belong to the event loop.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        worker: SlotWorker,
+        pool: SlotPool,
+        settings: EngineSettings,
+        telemetry: LaneTelemetry,
+        *,
+        model: str,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Connects a queue with a lane; `start` starts the work."""
+        self.pace = Pace()
+        self._lane = lane
+        self._worker = worker
+        self._pool = pool
+        self._settings = settings
+        self._telemetry = telemetry
+        self._model = model
+        self._clock = clock
+        self._queue = StepQueue()
+        self._something_waits = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Unfinished steps."""
+        return len(self._queue)
+
+    @property
+    def waiting_points(self) -> int:
+        """Points of unfinished steps."""
+        return sum(job.points for job in self._queue)
+
+    def start(self) -> None:
+        """Starts the batching."""
+        name = f"{self._lane.name} steps"
+        self._task = asyncio.get_running_loop().create_task(self._work(), name=name)
+
+    async def stop(self) -> None:
+        """Stops the batching."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def wake(self) -> None:
+        """Says that there is a free slot again."""
+        self._something_waits.set()
+
+    async def submit(self, job: StepJob) -> StepDone:
+        """Queues a step and waits for its answer. A caller that is cancelled leaves the queue.
+
+        Raises:
+          DeadlineExceeded: the deadline has passed.
+          LaneDown: the lane's worker is dead or hangs.
+          InputError: the model refuses the values, or has nothing to forecast from.
+          ModelFailed: the model fails on this step.
+        """
+        self._queue.add(job)
+        self._something_waits.set()
+        timer = None
+        if job.deadline is not None:
+            left = max(0.0, job.deadline - self._clock())
+            timer = asyncio.get_running_loop().call_later(left, self._expire, job)
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            self._telemetry.cancelled.inc()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._queue.leave(job)
+
+    def fail_all(self, make_error: Callable[[], Exception]) -> None:
+        """Fails all unfinished steps."""
+        for job in self._queue:
+            job.fail(make_error())
+
+    def _expire(self, job: StepJob) -> None:
+        stage = "compute" if job.has_begun else "queue"
+        if job.fail(DeadlineExceeded("no answer before the deadline")):
+            self._telemetry.missed(stage)
+
+    async def _work(self) -> None:
+        while True:
+            self._something_waits.clear()
+            rows = min(self._settings.max_batch_rows, self._pool.spare)
+            batch = self._queue.take(max_rows=rows, max_points=self._settings.max_batch_points)
+            if not batch:
+                await self._something_waits.wait()
+                continue
+            try:
+                await self._run(batch)
+            except Exception:
+                # A fault of ours: it must cost this batch's steps only.
+                logger.exception("batch of steps failed")
+                for job in batch:
+                    job.fail(ModelFailed("append", "a step", "an internal error"))
+            finally:
+                for job in batch:
+                    if job.target is not None:
+                        self._pool.give_back(job.target)
+                        job.target = None
+            # Those who were answered exchange slots before the next batch needs some.
+            await asyncio.sleep(0)
+
+    async def _run(self, batch: Sequence[StepJob]) -> None:
+        now = self._clock()
+        for job in batch:
+            if job.is_expired(now):
+                self._expire(job)
+        left = [job for job in batch if job.is_open]
+        for job in left:
+            job.target = self._pool.take()
+        await self._compute(left)
+
+    async def _compute(self, batch: Sequence[StepJob]) -> None:
+        started = self._clock()
+        jobs = [job for job in batch if job.is_open]
+        moves = [job.begin(started, job.target) for job in jobs if job.target is not None]
+        if not moves:
+            return
+        try:
+            answers = await self._lane.call(partial(self._worker.run, moves))
+            if len(answers) != len(jobs):
+                raise RuntimeError(f"model answer: expected {len(jobs)} rows, got {len(answers)}")
+        except LaneDown as error:
+            for job in jobs:
+                job.fail(LaneDown(str(error), retry_after_s=RESTART_S))
+        except Exception as error:
+            await self._isolate(jobs, error)
+        else:
+            self._deliver(jobs, answers, self._clock() - started)
+
+    async def _isolate(self, jobs: Sequence[StepJob], error: Exception) -> None:
+        """Halves a failing batch until the steps that make it fail stand alone."""
+        middle = len(jobs) // 2
+        if middle:
+            await self._compute(jobs[:middle])
+            await self._compute(jobs[middle:])
+            return
+        self._telemetry.poison_isolated.inc()
+        logger.error("model failed", exc_info=error, extra={"model": self._model})
+        jobs[0].fail(ModelFailed("append", "a step", f"{type(error).__name__} from the model"))
+
+    def _deliver(
+        self, jobs: Sequence[StepJob], answers: Sequence[StreamAnswer], seconds: float
+    ) -> None:
+        self._telemetry.compute_seconds.observe(seconds)
+        self._telemetry.batch_rows.observe(len(jobs))
+        self.pace.note(sum(job.points for job in jobs), seconds)
+        now = self._clock()
+        for job, answer in zip(jobs, answers, strict=True):
+            job.spend(seconds)
+            if not job.is_open:
+                continue
+            if job.is_expired(now):
+                self._expire(job)
+            elif isinstance(answer.error, InputError):
+                error = answer.error
+                job.fail(InputError("append", error.expected, error.got, code=error.code))
+            elif answer.error is not None or not _is_finite(answer):
+                self._telemetry.nonfinite_output.inc()
+                got = "numbers that are none, or beyond float64"
+                job.fail(ModelFailed("append", "a finite answer", got))
+            else:
+                done = job.succeed(answer)
+                self._telemetry.queue_seconds.observe(done.queue_ms / MS_PER_S)
+
+
+def _is_finite(answer: StreamAnswer) -> bool:
+    forecast = answer.forecast
+    return forecast is None or all(
+        bool(np.isfinite(part).all())
+        for part in (forecast.mean, forecast.median, forecast.quantiles)
+    )
