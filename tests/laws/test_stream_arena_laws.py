@@ -144,3 +144,12 @@ def test_compiled_contexts_are_those_of_the_definition(forecaster, kind, cuts):
             np.testing.assert_allclose(mine, theirs, rtol=1e-6)
         for name, array in arenas[0].export(0).items():
             np.testing.assert_array_equal(arenas[1].export(0)[name], array)
+
+
+def test_a_state_that_is_not_finite_is_told_and_disturbs_nobody(forecaster):
+    streams, series = forecaster.streams(2), sample_series("season", 200)
+    streams.run([StreamStep(slot=slot, values=series[:100]) for slot in (0, 1)])
+    streams.arena.state[0, 5] = np.nan
+    bad, good = streams.run([StreamStep(slot=slot, values=series[100:101]) for slot in (0, 1)])
+    assert "a finite state" in str(bad.error)
+    assert good.error is None

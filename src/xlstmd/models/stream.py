@@ -54,6 +54,7 @@ class Streams:
         """
         rows = [_Row(step, self.arena) for step in steps]
         self._take_in(rows)
+        self._check_states(rows)
         self._forecast([row for row in rows if row.step.horizon and row.error is None])
         return [row.answer(self.arena) for row in rows]
 
@@ -109,6 +110,14 @@ class Streams:
             if rows:
                 slots = np.array([row.step.slot for row in rows], dtype=np.int64)
                 self.append(slots, [row.next_portion(arena) for row in rows])
+
+    def _check_states(self, rows: "Sequence[_Row]") -> None:
+        """Notes whose state has become something else than numbers: it must not be kept."""
+        slots = np.array([row.step.slot for row in rows], dtype=np.int64)
+        fine: NDArray[np.bool_] = np.isfinite(self.arena.state[slots]).all(axis=1)
+        for row, is_fine in zip(rows, fine.tolist(), strict=True):
+            if not is_fine and row.error is None:
+                row.error = ModelFailed("values", "a finite state", "NaN or infinity")
 
     def _let_stand(self, rows: "Sequence[_Row]") -> None:
         """Makes the forecasts under which the rows' next points are scored."""
