@@ -114,7 +114,7 @@ class Streams:
     def _check_states(self, rows: "Sequence[_Row]") -> None:
         """Notes whose state has become something else than numbers: it must not be kept."""
         slots = np.array([row.step.slot for row in rows], dtype=np.int64)
-        fine: NDArray[np.bool_] = np.isfinite(self.arena.state[slots]).all(axis=1)
+        fine = np.logical_and.reduce(np.isfinite(self.arena.state[slots]), axis=1)
         for row, is_fine in zip(rows, fine.tolist(), strict=True):
             if not is_fine and row.error is None:
                 row.error = ModelFailed("values", "a finite state", "NaN or infinity")
