@@ -6,7 +6,8 @@ PORT ?= 8884
 CMAKE ?= cmake
 
 .PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http \
-        bench-instructions bench-stream clean native native-aarch64 native-sanitize native-valgrind
+        bench-instructions bench-sessions bench-stream clean native native-aarch64 \
+        native-sanitize native-valgrind
 
 run: $(VENV)/.installed-run
 	$(BIN)/python examples/run_demo.py $(PORT)
@@ -77,6 +78,9 @@ native-aarch64:
 	qemu-aarch64 -L /usr/$(CROSS) build/driver-aarch64/driver $(GOLDEN)
 
 # Instructions of the main kernels, beside those in the result file, which is then written again.
+bench-sessions: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.sessions
+
 bench-stream: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.stream
 
