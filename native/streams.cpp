@@ -48,7 +48,8 @@ bool extend(const xlstmd_streams &all, int64_t slot, const double *values, int64
   }
   bool renewed = false;
   const int64_t start = Scaling(context.scale, points, whole, all.context).advance(seen, renewed);
-  const int64_t kept = whole - start;
+  // More than a slot holds is left only by a scale that no stream of ours has.
+  const int64_t kept = std::min(whole - start, all.capacity);
   if (points + start != context.points) std::copy_n(points + start, kept, context.points);
   std::fill(context.points + kept, context.points + all.capacity, kMissing);
   context.known = kept;

@@ -257,6 +257,26 @@ def test_a_tombstone_that_waited_does_not_end_the_next_session():
     run(law)
 
 
+def test_after_a_kill_no_step_reaches_a_stream_that_was_reset(tmp_path):
+    model = random_forecaster()
+
+    async def law():
+        async with killed(model, store=on_disk(tmp_path / "a")) as sessions:
+            for seq in (1, 2):
+                await sessions.append(step("s", seq, 80.0, 81.0, 79.0))
+            await sessions.keep()
+            answer = await sessions.append(step("s", 1, 3.0, reset=True))
+            assert answer.durable_seq == 1
+            await sessions.append(step("s", 2, 3.1))
+            shutil.copytree(tmp_path / "a", tmp_path / "b")
+        async with running(model, store=on_disk(tmp_path / "b")) as sessions:
+            conflict = await refused(SeqConflict, sessions.append(step("s", 3, 3.2)))
+            assert conflict.expected == 2
+            assert (await sessions.append(step("s", 2, 3.1))).observed == 2
+
+    run(law)
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_session_that_was_ended_stays_ended_over_a_restart(tmp_path, reset):
     async def law():
@@ -403,6 +423,10 @@ def test_a_snapshot_that_somebody_made_up_does_no_harm():
             record = decode_snapshot(await sessions.export(key("s")))
             for change in (
                 {"seq": 2**63 - 1},
+                {"seq": 0},
+                {"facts": {"note": "x" * 10_000}},
+                {"facts": {str(number): "" for number in range(100)}},
+                {"request_hash": b"x" * 1000},
                 {"reply": b""},
                 {"reply": pack_arrays({"observed": np.zeros(3, dtype=np.int64)})},
                 {"payload": record.payload[:-1]},

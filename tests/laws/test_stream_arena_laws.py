@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.small_models import KINDS, random_forecaster, sample_series
 from xlstmd.errors import SnapshotDamaged
-from xlstmd.models.stream_arena import slot_bytes
+from xlstmd.models.stream_arena import SCALE_FIELDS, slot_bytes
 from xlstmd.models.stream_forms import NumpyForms, best_forms
 from xlstmd.models.stream_step import StreamStep
 from xlstmd.ops.native import load_native
@@ -120,8 +120,52 @@ def test_arrays_that_are_no_stream_are_refused(forecaster, name):
             broken[name] = bad
         with pytest.raises(SnapshotDamaged, match=f"{name} as"):
             arena.restore(0, broken)
-    with pytest.raises(SnapshotDamaged, match="known within"):
-        arena.restore(0, arrays | {"known": np.array([10**6])})
+
+
+def forged(arrays, name, number):
+    """Gives a stream's arrays with one number changed; of the scale, its field of that name."""
+    arrays = {key: array.copy() for key, array in arrays.items()}
+    if name in SCALE_FIELDS:
+        kind = [(field, "i8" if field in ("anchor", "jumps") else "f8") for field in SCALE_FIELDS]
+        arrays["scale"].view(np.dtype(kind))[name] = number
+    else:
+        arrays[name].reshape(-1)[0] = number
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("known", 10**6),
+        ("known", -1),
+        ("observed", 3),
+        ("observed", 2**62),
+        ("encoded", -(10**12)),
+        ("encoded", 10**12),
+        ("anchor", 10**12),
+        ("anchor", -5),
+        ("jumps", 10**9),
+        ("jumps", -1),
+        ("score_made_at", 10**12),
+        ("mean", np.nan),
+        ("deviation", np.inf),
+        ("deviation", -1.0),
+        ("state", np.nan),
+        ("points", np.inf),
+        ("score_quantiles", np.nan),
+        ("score_surprises", np.nan),
+    ],
+)
+def test_numbers_that_no_stream_has_are_refused(forecaster, name, number):
+    streams = forecaster.streams(2)
+    streams.run([StreamStep(slot=0, values=sample_series("walk", 300), anomaly_rate=0.1)])
+    arrays = streams.arena.export(0)
+    before = streams.arena.export(1)
+    with pytest.raises(SnapshotDamaged):
+        streams.arena.restore(1, forged(arrays, name, number))
+    for key, array in streams.arena.export(1).items():
+        np.testing.assert_array_equal(array, before[key])
+    streams.arena.restore(1, arrays)
 
 
 @pytest.mark.skipif(load_native().library is None, reason=load_native().reason)

@@ -176,7 +176,9 @@ class SessionSteps:
         try:
             done = await arena.step(job)
             session = self._new_session(task, arena.model, job, done, old)
-            if session.is_durable:
+            if session.is_durable or (old is not None and old.is_stored):
+                # Else the end of the process would bring the old stream back, and its next step
+                # could pass for one of the new stream.
                 await self._save_first(session, old)
             session.slot = job.exchange(None if old is None else old.slot)
             self._parts.tombstones.forget(task.key)

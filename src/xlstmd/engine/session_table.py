@@ -56,6 +56,11 @@ class Session:
     changed_at: float
     is_leaving: bool = False
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store holds something of it, or is about to."""
+        return self.durable_seq > 0 or self.writing_seq > 0
+
     def is_due(self, now: float) -> bool:
         """Says whether the store should be given it: it changed, or was used for a while."""
         return self.seq > self.writing_seq or (

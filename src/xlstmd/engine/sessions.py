@@ -33,6 +33,9 @@ from xlstmd.errors import (
 
 # Anybody may have written a snapshot: there must be room to count on, also in stores.
 LARGEST_SEQ: Final = 2**62
+MOST_HASH_BYTES: Final = 64
+MOST_FACTS: Final = 8
+MOST_FACT_LENGTH: Final = 128
 
 
 class EngineSessions:
@@ -167,8 +170,7 @@ class EngineSessions:
             if record.key[:2] != key[:2]:
                 # No word on whose it is.
                 raise unknown(key)
-            if record.seq > LARGEST_SEQ:
-                raise SnapshotDamaged(f"a seq up to {LARGEST_SEQ}", str(record.seq))
+            _check_small(record)
             wall_ns = self._parts.wall_ns()
             created_ns = min(record.created_ns, wall_ns)
             record = replace(record, created_ns=created_ns, used_ns=wall_ns)
@@ -259,3 +261,20 @@ class EngineSessions:
             count=lambda: len(sessions(arena.model)),
             nbytes=lambda: len(sessions(arena.model)) * arena.slot_bytes,
         )
+
+
+def _check_small(record: SessionRecord) -> None:
+    """Refuses what stays in memory beside a slot, and is not what a session of ours brings.
+
+    Raises:
+      SnapshotDamaged: it is something else.
+    """
+    if not 1 <= record.seq <= LARGEST_SEQ:
+        raise SnapshotDamaged(f"a seq of 1 to {LARGEST_SEQ}", str(record.seq))
+    if len(record.request_hash) > MOST_HASH_BYTES:
+        got = f"{len(record.request_hash)} bytes"
+        raise SnapshotDamaged(f"a hash of at most {MOST_HASH_BYTES} bytes", got)
+    longest = max((len(text) for fact in record.facts.items() for text in fact), default=0)
+    if len(record.facts) > MOST_FACTS or longest > MOST_FACT_LENGTH:
+        expected = f"at most {MOST_FACTS} facts of {MOST_FACT_LENGTH} characters"
+        raise SnapshotDamaged(expected, f"{len(record.facts)} of up to {longest}")

@@ -24,6 +24,13 @@ _SCALE: Final = np.dtype(
     [(name, "i8" if name in ("anchor", "jumps") else "f8") for name in SCALE_FIELDS]
 )
 _SCORES: Final = "score_"
+_MADE_AT: Final = _SCORES + "made_at"
+_STANDING: Final = _SCORES + "quantiles"
+_SURPRISES: Final = _SCORES + "surprises"
+
+# Larger than anything that is counted here, and far from overflow.
+_MOST_OBSERVED: Final = 2**60
+_MOST_JUMPS: Final = 400
 
 
 class StreamArena:
@@ -108,11 +115,36 @@ class StreamArena:
             if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
                 got = "nothing" if array is None else f"{array.dtype} of {list(array.shape)}"
                 raise SnapshotDamaged(f"{name} as {like.dtype} of {list(like.shape)}", got)
-        if not 0 <= int(arrays["known"][0]) <= self.points.shape[1]:
-            raise SnapshotDamaged("known within the context", str(int(arrays["known"][0])))
+        self._check(arrays)
         for name, array in self._arrays.items():
             stored = np.ascontiguousarray(arrays[name])
             array[slot] = stored.view(_SCALE)[0] if name == "scale" else stored[0]
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Refuses numbers that no stream has: a snapshot's bytes may be anybody's."""
+        scale = np.ascontiguousarray(arrays["scale"]).view(_SCALE)[0]
+        known, observed, encoded, made_at = (
+            int(arrays[name].item()) for name in ("known", "observed", "encoded", _MADE_AT)
+        )
+        full = max(known - 1, 0) // self.config.patch_length
+        _within("known", known, self.points.shape[1])
+        _within("observed", observed, _MOST_OBSERVED, least=known)
+        _within("encoded", encoded, full, least=full)
+        _within("made_at", made_at, observed)
+        _within("anchor", int(scale["anchor"]), known)
+        _within("jumps", int(scale["jumps"]), _MOST_JUMPS)
+        numbers = [float(scale[name]) for name in SCALE_FIELDS]
+        if not np.isfinite(numbers).all() or min(scale["deviation"], scale["count"]) < 0.0:
+            raise SnapshotDamaged("a scale of finite numbers", "another one")
+        if not np.isfinite(arrays["state"]).all() or not np.isfinite(arrays[_STANDING]).all():
+            raise SnapshotDamaged("a state and a forecast of finite numbers", "NaN or infinity")
+        if np.isinf(arrays["points"]).any() or np.isnan(arrays[_SURPRISES]).any():
+            raise SnapshotDamaged("points and surprises that are finite or missing", "others")
+
+
+def _within(name: str, number: int, most: int, *, least: int = 0) -> None:
+    if not least <= number <= most:
+        raise SnapshotDamaged(f"{name} from {least} to {most}", str(number))
 
 
 def slot_bytes(config: ForecasterConfig, runtime: ForecastRuntime) -> int:
