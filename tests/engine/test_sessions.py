@@ -21,6 +21,7 @@ from tests.fakes import POISON, EchoModel, ManualClock, settle
 from tests.small_models import random_forecaster
 from xlstmd.engine.engine import Engine
 from xlstmd.engine.settings import EngineSettings
+from xlstmd.engine.step_job import PORTION_POINTS
 from xlstmd.errors import (
     DeadlineExceeded,
     EngineStopped,
@@ -236,6 +237,55 @@ def test_requests_of_one_session_go_one_after_the_other_and_share_no_batch():
                 assert_same(result, replay(task))
         assert all(sum(row[0] > 0 for row in batch) <= 1 for batch in model.batches)
         assert max(map(len, model.batches)) > 2
+
+    run(law)
+
+
+def test_a_long_step_is_cut_and_the_others_get_in_between(model):
+    rng = np.random.default_rng(0)
+    long = step("long", 1, *rng.normal(size=3 * PORTION_POINTS + 5))
+
+    async def law():
+        replay = Replay(model)
+        async with running(model) as sessions:
+            (arena,) = sessions._parts.arenas.values()
+            spare = arena.pool.spare
+            order = []
+
+            async def note(task):
+                answer = await sessions.append(task)
+                order.append(task.key.id)
+                return answer
+
+            answers = await asyncio.gather(note(long), *(note(step(n, 1, 1.0)) for n in "abc"))
+            assert order[-1] == "long"
+            assert_same(answers[0], replay(long))
+            more = step("long", 2, *rng.normal(size=PORTION_POINTS + 1), rate=None)
+            assert_same(await sessions.append(more), replay(more))
+            await settle()
+            assert arena.pool.spare == spare - 4
+
+    run(law)
+
+
+def test_a_long_step_that_is_given_up_has_advanced_nothing():
+    model = FakeStreamModel()
+    values = np.ones(20 * PORTION_POINTS)
+
+    async def law():
+        async with running(model) as sessions:
+            (arena,) = sessions._parts.arenas.values()
+            first = await sessions.append(step("s", 1, 1.0))
+            spare = arena.pool.spare
+            caller = asyncio.create_task(sessions.append(step("s", 2, *values)))
+            while len(model.batches) < 4:
+                await asyncio.sleep(0)
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            asked = await sessions.append(ask("s"))
+            assert (asked.seq, asked.observed) == (1, first.observed)
+            assert arena.pool.spare == spare
 
     run(law)
 

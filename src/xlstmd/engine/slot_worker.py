@@ -18,7 +18,8 @@ class Move:
     """A step from one slot to another.
 
     Args:
-      source: the stream before the step, left as it is; None for one without a point.
+      source: the stream before the step, left as it is; None for one without a point; the target
+        itself for a step that goes on.
       target: the stream after it.
       values: see `StreamStep`; likewise the ones below.
       horizon: see `StreamStep`.
@@ -65,7 +66,7 @@ class SlotWorker:
         for move in moves:
             if move.source is None:
                 arena.clear(move.target)
-            else:
+            elif move.source != move.target:
                 arena.copy(move.source, move.target)
         steps = [
             StreamStep(

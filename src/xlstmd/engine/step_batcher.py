@@ -52,6 +52,8 @@ class StepBatcher:
         self._model = model
         self._clock = clock
         self._queue = StepQueue()
+        # Steps of many points between two of their portions, each with its target.
+        self._going_on: list[StepJob] = []
         self._something_waits = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -119,8 +121,7 @@ class StepBatcher:
     async def _work(self) -> None:
         while True:
             self._something_waits.clear()
-            rows = min(self._settings.max_batch_rows, self._pool.spare)
-            batch = self._queue.take(max_rows=rows, max_points=self._settings.max_batch_points)
+            batch = self._next_batch()
             if not batch:
                 await self._something_waits.wait()
                 continue
@@ -132,12 +133,25 @@ class StepBatcher:
                 for job in batch:
                     job.fail(ModelFailed("append", "a step", "an internal error"))
             finally:
-                for job in batch:
-                    if job.target is not None:
-                        self._pool.give_back(job.target)
-                        job.target = None
+                self._put_back(batch)
             # Those who were answered exchange slots before the next batch needs some.
             await asyncio.sleep(0)
+
+    def _next_batch(self) -> list[StepJob]:
+        """Takes steps that go on, and as many new ones as there is room for."""
+        settings = self._settings
+        going_on, self._going_on = self._going_on, []
+        self._put_back([job for job in going_on if not job.is_open])
+        batch = [job for job in going_on if job.is_open]
+        rows = min(settings.max_batch_rows, self._pool.spare)
+        return batch + self._queue.take(max_rows=rows, max_points=settings.max_batch_points)
+
+    def _put_back(self, batch: Sequence[StepJob]) -> None:
+        """Gives back the targets of steps that do not go on."""
+        for job in batch:
+            if job.target is not None and not any(job is other for other in self._going_on):
+                self._pool.give_back(job.target)
+                job.target = None
 
     async def _run(self, batch: Sequence[StepJob]) -> None:
         now = self._clock()
@@ -146,7 +160,8 @@ class StepBatcher:
                 self._expire(job)
         left = [job for job in batch if job.is_open]
         for job in left:
-            job.target = self._pool.take()
+            if job.target is None:
+                job.target = self._pool.take()
         await self._compute(left)
 
     async def _compute(self, batch: Sequence[StepJob]) -> None:
@@ -169,6 +184,8 @@ class StepBatcher:
 
     async def _isolate(self, jobs: Sequence[StepJob], error: Exception) -> None:
         """Halves a failing batch until the steps that make it fail stand alone."""
+        for job in jobs:
+            job.restart()
         middle = len(jobs) // 2
         if middle:
             await self._compute(jobs[:middle])
@@ -198,6 +215,8 @@ class StepBatcher:
                 self._telemetry.nonfinite_output.inc()
                 got = "numbers that are none, or beyond float64"
                 job.fail(ModelFailed("append", "a finite answer", got))
+            elif job.take_in(answer):
+                self._going_on.append(job)
             else:
                 done = job.succeed(answer)
                 self._telemetry.queue_seconds.observe(done.queue_ms / MS_PER_S)

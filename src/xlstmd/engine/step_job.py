@@ -1,13 +1,14 @@
 """A step on its way: admitted, computed into a slot of its own, answered once."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.engine.slot_worker import Move
+from xlstmd.models.anomaly_scores import AnomalyScores, joined
 from xlstmd.models.stream_step import StreamAnswer
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +18,9 @@ MS_PER_S: Final = 1000.0
 # Beside the numbers: the objects of a step and of its answer.
 STEP_BYTES: Final = 2048
 _SCORE_BYTES: Final = 17
+
+# Points that one model call takes in: with scores, tens of milliseconds for the others to wait.
+PORTION_POINTS: Final = 4096
 _NUMBER_BYTES: Final = 8
 
 
@@ -84,7 +88,6 @@ class StepJob:
           deadline: by the same clock.
         """
         self.tenant = tenant
-        self.points = work.points
         self.deadline = deadline
         self.answer: asyncio.Future[StepDone] = asyncio.get_running_loop().create_future()
         self.slot: int | None = None
@@ -94,6 +97,18 @@ class StepJob:
         self._admitted_at = now
         self._started_at: float | None = None
         self._compute_s = 0.0
+        self._taken = 0
+        self._scores: list[AnomalyScores] = []
+
+    @property
+    def points(self) -> int:
+        """Points of the next portion, in and out."""
+        left = len(self._work.values) - self._taken
+        return min(left, PORTION_POINTS) + (self._work.horizon if self._is_last else 0) + 1
+
+    @property
+    def _is_last(self) -> bool:
+        return self._taken + PORTION_POINTS >= len(self._work.values)
 
     @property
     def is_open(self) -> bool:
@@ -110,25 +125,41 @@ class StepJob:
         return self.deadline is not None and now >= self.deadline
 
     def begin(self, now: float, target: int) -> Move:
-        """Notes the computation, and gives what is to be done."""
+        """Notes the computation, and gives what is to be done: the next portion of the points."""
         if self._started_at is None:
             self._started_at = now
         self.target = target
         return Move(
-            source=self._source,
+            source=self._source if self._taken == 0 else target,
             target=target,
-            values=self._work.values,
-            horizon=self._work.horizon,
+            values=self._work.values[self._taken : self._taken + PORTION_POINTS],
+            horizon=self._work.horizon if self._is_last else 0,
             quantile_levels=self._work.quantile_levels,
             anomaly_rate=self._work.anomaly_rate,
         )
+
+    def take_in(self, answer: StreamAnswer) -> bool:
+        """Keeps the answer to a portion; says whether another one is to follow."""
+        if answer.scores is not None:
+            self._scores.append(answer.scores)
+        if self._is_last:
+            return False
+        self._taken += PORTION_POINTS
+        return True
+
+    def restart(self) -> None:
+        """Forgets all portions: what they left in the target cannot be gone on from."""
+        self._taken = 0
+        self._scores.clear()
 
     def spend(self, seconds: float) -> None:
         """Adds the time of a model call."""
         self._compute_s += seconds
 
     def succeed(self, answer: StreamAnswer) -> StepDone:
-        """Answers, and hands the target over."""
+        """Answers with that of the last portion and all scores, and hands the target over."""
+        if len(self._scores) > 1:
+            answer = replace(answer, scores=joined(self._scores))
         started = self._admitted_at if self._started_at is None else self._started_at
         done = StepDone(
             answer=answer,
