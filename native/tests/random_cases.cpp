@@ -221,6 +221,38 @@ void random_scale(const Watch &watch, Draw &draw, xlstmd_pool *) {
   }
 }
 
+// Two streams fed with gaps and jumps; the second one's scale may be anybody's.
+void random_streams(const Watch &watch, Draw &draw, xlstmd_pool *) {
+  const int64_t context = draw.between(4, 200), capacity = context + context / 2;
+  const int64_t window = draw.between(1, 40), tokens = draw.between(1, 5);
+  std::vector<double> points(static_cast<size_t>(2 * capacity), NAN);
+  std::vector<int64_t> known(2, 0), observed(2, 0);
+  std::vector<xlstmd_scale> scales(2, xlstmd_scale{0.0, 0.0, 0.0, 0.0, 0.0, 0, 0});
+  const xlstmd_streams streams{capacity,     context,         window,       points.data(),
+                               known.data(), observed.data(), scales.data()};
+  const int64_t slots[] = {1, 0};
+  for (int64_t pieces = draw.between(1, 8); pieces > 0; pieces--) {
+    const int64_t counts[] = {draw.between(0, 2 * capacity), draw.between(0, 40)};
+    auto values = draw.numbers<double>(counts[0] + counts[1], draw.between(0, 1) ? 1.0 : 1e4);
+    for (double &value : values)
+      if (!draw.between(0, 9)) value = NAN;
+    if (!draw.between(0, 3)) scales[1].anchor = draw.between(0, 1) ? 1000000000000 : -5;
+    std::vector<uint8_t> renewed(2, 7);
+    watch.done(xlstmd_streams_extend(&streams, 2, slots, values.data(), counts, renewed.data()));
+    std::vector<int64_t> ends;
+    std::vector<double> fresh;
+    for (int64_t token = 0; token < 2 * tokens; token++) {
+      ends.push_back(draw.between(0, capacity + 50));
+      fresh.push_back(1.0);
+    }
+    auto features = unwritten<float>(static_cast<size_t>(2 * tokens * (2 * window + 4)));
+    xlstmd_streams_features(&streams, 2, slots, tokens, ends.data(), fresh.data(),
+                            features.data());
+    watch.finite(features);
+  }
+  for (int64_t count : known) watch.done(count < 0 || count > capacity ? -1 : 0);
+}
+
 void random_measures(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   watch.finite(std::vector<double>{xlstmd_measure_fma(pool, 1e-5),
                                    xlstmd_measure_read(pool, draw.between(1, 10000), 1e-5)});
@@ -519,6 +551,7 @@ constexpr Kernel kKernels[] = {
     {"feedforward f32", random_feedforward<float>},
     {"feedforward f64", random_feedforward<double>},
     {"scale", random_scale},
+    {"streams", random_streams},
     {"measures", random_measures},
     {"slstm f32", random_slstm<float>},
     {"slstm f64", random_slstm<double>},

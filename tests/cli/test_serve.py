@@ -60,7 +60,9 @@ def test_the_state_folder_is_made_for_the_user_alone(cli, served, tmp_path, monk
 
 def test_a_state_folder_that_cannot_be_is_4(cli, served, tmp_path):
     (tmp_path / "file").write_text("")
-    assert cli("serve", "--state-dir", tmp_path / "file").code == 4
+    ended = cli("serve", "--state-dir", tmp_path / "file")
+    assert ended.code == 4
+    assert ended.err.startswith("xlstmd: state_dir: expected a folder that can be written")
     assert served == []
 
 

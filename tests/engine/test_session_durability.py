@@ -257,6 +257,21 @@ def test_a_tombstone_that_waited_does_not_end_the_next_session():
     run(law)
 
 
+def test_a_step_that_is_taken_is_answered_whatever_becomes_of_saving_it(tmp_path, monkeypatch):
+    async def law():
+        async with running(FakeStreamModel(), store=on_disk(tmp_path)) as sessions:
+            assert (await sessions.append(step("s", 1, 1.0, durable=True))).durable_seq == 1
+
+            async def fail(_):
+                raise RuntimeError("a fault of ours")
+
+            monkeypatch.setattr(sessions._saver, "save", fail)
+            answer = await sessions.append(step("s", 2, 2.0))
+            assert (answer.seq, answer.durable_seq) == (2, 1)
+
+    run(law)
+
+
 def test_after_a_kill_no_step_reaches_a_stream_that_was_reset(tmp_path):
     model = random_forecaster()
 

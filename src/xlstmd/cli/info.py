@@ -77,7 +77,7 @@ def sessions(settings: Settings) -> dict[str, dict[str, int]]:
             model = load_forecaster(name, precision=settings.precision)
             slot_bytes = getattr(model, "slot_bytes", None)
             if slot_bytes is not None:
-                slots = settings.session_slots(slot_bytes)
+                slots = settings.engine_settings().session_slots(slot_bytes)
                 found[name] = {"slot_bytes": slot_bytes, "slots": slots}
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xlstmd.cli.options import UsageError
+from xlstmd.engine.store_folder import StoreFolder
 from xlstmd.errors import ConfigError
 from xlstmd.models.forecaster import load_forecaster
 from xlstmd.server import serve
@@ -21,8 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     settings = read_settings(arguments)
     state_dir = state_folder(arguments.state_dir, os.environ)
-    # Nobody else's business: it is made for the daemon's user alone.
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Found out before a model is loaded.
+    StoreFolder(state_dir).make()
     forecaster = load_forecaster(
         settings.model or None,
         runtime=settings.runtime or None,

@@ -47,7 +47,7 @@ class SessionArena:
         self.name = self.model.partition("@")[0]
         self.fingerprint = model.fingerprint
         self.slot_bytes = model.slot_bytes
-        rooms = max(1, settings.session_bytes // self.slot_bytes)
+        rooms = settings.session_slots(self.slot_bytes)
         spares = min(settings.max_batch_rows, rooms)
         self.slots = rooms + spares
         self.pool = SlotPool(rooms, spares)

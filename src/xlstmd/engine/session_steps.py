@@ -1,8 +1,8 @@
 """Steps of sessions: which request is the next one, what it does, and what it is told."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -28,6 +28,8 @@ from xlstmd.errors import (
     SessionUnknown,
 )
 from xlstmd.models.anomaly_scores import AnomalyScores
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -211,9 +213,13 @@ class SessionSteps:
 
     async def _make_durable(self, session: Session) -> None:
         if session.is_durable and session.durable_seq < session.seq:
-            # Where the store fails the session goes on, and its `durable_seq` tells.
-            with suppress(*SAVE_ERRORS):
+            # The step is taken, whatever becomes of this: `durable_seq` tells.
+            try:
                 await self._saver.save(session)
+            except SAVE_ERRORS:
+                return
+            except Exception:
+                logger.exception("a durable step was not saved")
 
     def _arena(self, task: AppendTask, old: Session | None) -> SessionArena:
         if old is not None:

@@ -58,3 +58,11 @@ class EngineSettings:
         for name in _SECONDS:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}: expected more than 0, got {getattr(self, name)}")
+
+    def session_slots(self, slot_bytes: int) -> int:
+        """Gives how many sessions of a model are in memory at most.
+
+        Args:
+          slot_bytes: of one of them. A few slots to compute in come on top.
+        """
+        return max(1, self.session_bytes // slot_bytes)

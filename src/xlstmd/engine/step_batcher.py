@@ -149,7 +149,7 @@ class StepBatcher:
     def _put_back(self, batch: Sequence[StepJob]) -> None:
         """Gives back the targets of steps that do not go on."""
         for job in batch:
-            if job.target is not None and not any(job is other for other in self._going_on):
+            if job.target is not None and job not in self._going_on:
                 self._pool.give_back(job.target)
                 job.target = None
 

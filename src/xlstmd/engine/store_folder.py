@@ -37,21 +37,29 @@ class StoreFolder:
         self._large = path / LARGE
         self._lock: int | None = None
 
+    def make(self) -> None:
+        """Makes the folder where there is none.
+
+        Raises:
+          ConfigError: it cannot be.
+        """
+        try:
+            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            self._large.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def lock(self) -> None:
         """Makes the folder and takes it for this process, until `unlock` or the process's end.
 
         Raises:
           ConfigError: another store has it, or it cannot be written.
         """
+        self.make()
         try:
-            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            self._large.mkdir(mode=_FOLDER_MODE, exist_ok=True)
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, _FILE_MODE)
         except OSError as error:
-            raise ConfigError(
-                f"state_dir: expected a folder that can be written, got {self.path}: "
-                f"{error.strerror}"
-            ) from error
+            raise self._unusable(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -70,6 +78,10 @@ class StoreFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        expected = f"expected a folder that can be written, got {self.path}"
+        return ConfigError(f"state_dir: {expected}: {error.strerror}")
 
     def connect(self) -> sqlite3.Connection:
         """Opens the database, and makes it where there is none."""

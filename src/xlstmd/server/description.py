@@ -53,11 +53,14 @@ def limits_of(settings: Settings) -> dict[str, float]:
 
 def describe_models(engine: Engine, settings: Settings) -> list[dict[str, Any]]:
     """Gives what every model says about itself, and how many sessions of it are in memory."""
-    models = engine.describe_models()
+    models, bounds = engine.describe_models(), settings.engine_settings()
     for model in models:
         slot_bytes = model.get(STATE_BYTES)
         if slot_bytes is not None:
-            model |= {"slot_bytes": slot_bytes, "slots": settings.session_slots(slot_bytes)}
+            model |= {
+                "slot_bytes": slot_bytes,
+                "slots": bounds.session_slots(slot_bytes),
+            }
     return models
 
 

@@ -132,14 +132,6 @@ class Settings:
         shared = {name: getattr(self, name) for name in names & set(self.names())}
         return EngineSettings(**shared)
 
-    def session_slots(self, slot_bytes: int) -> int:
-        """Gives how many sessions of a model are in memory at most.
-
-        Args:
-          slot_bytes: of one of them. The engine has a few slots more, to compute in.
-        """
-        return max(1, self.session_bytes // slot_bytes)
-
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Gives the names of all settings."""

@@ -174,7 +174,8 @@ class _Stream:
         self._route.appender.check_running()
         share.take(len(body))
         frame.task = await self._route.appender.read(body, frame.media, frame.exchange)
-        share.take(BYTES_PER_NUMBER * numbers_of(frame.task))
+        # A point may be two bytes of the body, and is eight of the task.
+        share.take(frame.task.values.nbytes + BYTES_PER_NUMBER * numbers_of(frame.task))
 
     async def _answer(
         self,
