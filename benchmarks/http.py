@@ -163,8 +163,10 @@ def run(model: str | None, plan: Plan) -> list[Row]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         ports = Ports(
-            batched=stack.enter_context(daemon(model, folder, {})),
-            unbatched=stack.enter_context(daemon(model, folder, {BATCH_ROWS_VARIABLE: "1"})),
+            batched=stack.enter_context(daemon(model, f"{folder}/batched", {})),
+            unbatched=stack.enter_context(
+                daemon(model, f"{folder}/unbatched", {BATCH_ROWS_VARIABLE: "1"})
+            ),
             hello=stack.enter_context(
                 ServerProcess(["-m", "benchmarks.hello", "--port", "{port}"], ready_path="/")
             ),
@@ -176,7 +178,7 @@ def run(model: str | None, plan: Plan) -> list[Row]:
 
 
 def daemon(model: str | None, folder: str, settings: dict[str, str]) -> ServerProcess:
-    """Describes a daemon with settings that differ from its defaults."""
+    """Describes a daemon with a state folder of its own, and settings beside the defaults."""
     chosen = {} if model is None else {MODEL_VARIABLE: model}
     return ServerProcess(
         DAEMON,
