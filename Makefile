@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8884
 CMAKE ?= cmake
 
-.PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http \
+.PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http bench-lanes \
         bench-instructions bench-sessions bench-stream clean native native-aarch64 \
         native-sanitize native-valgrind
 
@@ -77,13 +77,16 @@ native-aarch64:
 	  -DCMAKE_CXX_COMPILER=$(CROSS)-g++)
 	qemu-aarch64 -L /usr/$(CROSS) build/driver-aarch64/driver $(GOLDEN)
 
-# Instructions of the main kernels, beside those in the result file, which is then written again.
 bench-sessions: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.sessions
+
+bench-lanes: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.lanes
 
 bench-stream: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.stream
 
+# Instructions of the main kernels, beside those in the result file, which is then written again.
 bench-instructions: $(VENV)/.installed-dev
 	@command -v valgrind > /dev/null || { echo 'needs valgrind' >&2; exit 1; }
 	$(call driver,driver)

@@ -27,6 +27,7 @@ from benchmarks.harness import (
     write_report,
 )
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.lane import ThreadLane
 from xlstmd.engine.session_record import SessionKey
 from xlstmd.engine.session_tasks import AppendTask, Sessions
 from xlstmd.engine.settings import EngineSettings
@@ -215,7 +216,7 @@ async def started(forecaster: Forecaster, folder: str, sessions: int) -> Engine:
     """Gives a running engine with slots for so many sessions and a store in the folder."""
     settings = EngineSettings(session_bytes=sessions * forecaster.slot_bytes)
     store = SqliteStore(StoreFolder(Path(folder)))
-    engine = Engine({forecaster.name: forecaster}, settings, store=store)
+    engine = Engine([ThreadLane(forecaster)], settings, store=store)
     await engine.start()
     return engine
 

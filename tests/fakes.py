@@ -5,6 +5,8 @@ import threading
 
 import numpy as np
 
+from xlstmd.engine.lane_worker import LaneWorker
+from xlstmd.engine.model_facts import facts_of
 from xlstmd.models.quantile_forecast import QuantileForecast
 
 POISON = 666.0
@@ -106,21 +108,24 @@ class ManualClock:
 class HeldLane:
     """A lane without a worker: each call waits until the test finishes it."""
 
+    can_restart = False
+
     def __init__(self, model, clock=None, seconds_per_call=0.0):
         self.name = f"{model.name}-held"
+        self.model = facts_of(model)
         self.is_alive = True
         self.heartbeat_age_s = 0.0
         self.calls = []
-        self._model = model
+        self._worker = LaneWorker(model)
         self._clock = clock
         self._seconds = seconds_per_call
         self._held = None
         self.is_open = True
 
-    def start(self):
+    def start(self, on_end):
         """Has nothing to start."""
 
-    def stop(self, timeout_s):
+    async def stop(self, timeout_s):
         """Has nothing to stop."""
         self.is_alive = False
 
@@ -128,7 +133,11 @@ class HeldLane:
         """Makes later calls wait."""
         self.is_open = False
 
-    async def forecast(self, call):
+    def call(self, order):
+        """Puts an order in line."""
+        return asyncio.ensure_future(self._do(order))
+
+    async def _do(self, call):
         """Notes the call, waits while closed, and computes."""
         self.calls.append(call)
         if not self.is_open:
@@ -136,7 +145,7 @@ class HeldLane:
             await self._held
         if self._clock is not None:
             self._clock.advance(self._seconds)
-        return self._model.forecast(call.histories, call.horizon, call.quantile_levels)
+        return self._worker.do(call)
 
     async def finish(self, calls=1):
         """Lets the waiting call go, and as many after it as asked for."""

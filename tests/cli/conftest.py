@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.fakes import EchoModel
-from xlstmd.cli import forecast, main, serve
+from xlstmd.cli import forecast, main
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ def echo(monkeypatch):
         return model
 
     monkeypatch.setattr(forecast, "load_forecaster", load)
-    monkeypatch.setattr(serve, "load_forecaster", load)
     return model
 
 

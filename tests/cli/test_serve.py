@@ -8,7 +8,7 @@ import pytest
 
 from xlstmd.cli import options, serve
 from xlstmd.engine.store_folder import StoreFolder
-from xlstmd.errors import CheckpointError, ConfigError
+from xlstmd.errors import ConfigError
 from xlstmd.models import runtime
 from xlstmd.ops.native_handle import Precision
 from xlstmd.server import settings as settings_module
@@ -28,24 +28,24 @@ def served(monkeypatch, tmp_path):
     return calls
 
 
-def test_the_defaults_serve_the_default_model(cli, served, echo, tmp_path):
+def test_the_defaults_serve_the_default_model(cli, served, tmp_path):
     assert cli("serve").code == 0
-    models, settings, state_dir = served[0]
+    (source,), settings, state_dir = served[0]
     assert state_dir == tmp_path / "user" / "xlstmd"
-    assert models == {"echo": echo}
     assert (settings.host, settings.port) == ("127.0.0.1", 8884)
-    assert echo.asked_for == [None]
+    assert source.arguments["name_or_path"] is None
+    assert source.load().name == "small"
 
 
-def test_flags_win_over_variables_and_those_over_the_file(cli, served, echo, tmp_path, monkeypatch):
+def test_flags_win_over_variables_and_those_over_the_file(cli, served, tmp_path, monkeypatch):
     config = tmp_path / "xlstmd.toml"
     config.write_text('port = 1\nmodel = "file"\nlog_level = "error"\nmax_series = 7\n')
     monkeypatch.setenv("XLSTMD_PORT", "2")
     monkeypatch.setenv("XLSTMD_MODEL", "variable")
     cli("serve", "--config", config, "--port", 3)
-    settings = served[0][1]
+    (source,), settings, _ = served[0]
     assert (settings.port, settings.log_level, settings.max_series) == (3, "error", 7)
-    assert echo.asked_for == ["variable"]
+    assert source.arguments["name_or_path"] == "variable"
 
 
 @pytest.mark.parametrize("way", ["--state-dir", "XLSTMD_STATE_DIR", "STATE_DIRECTORY"])
@@ -76,13 +76,13 @@ def test_a_port_that_is_taken_is_4(cli, served, monkeypatch):
     assert ended.err.startswith("xlstmd: port: expected a free port")
 
 
-def test_a_model_that_is_not_there_is_4(cli, served, monkeypatch):
-    def fail(name, **_):
-        raise CheckpointError(f"model: expected small, got {name}")
-
-    monkeypatch.setattr(serve, "load_forecaster", fail)
-    ended = cli("serve", "--model", "none")
-    assert (ended.code, ended.err) == (4, "xlstmd: model: expected small, got none\n")
+@pytest.mark.parametrize("lanes", settings_module.LANES)
+def test_a_model_that_is_not_there_is_4(cli, monkeypatch, tmp_path, lanes):
+    monkeypatch.setenv("XLSTMD_LANES", lanes)
+    ended = cli("serve", "--model", "none", "--port", 0, "--state-dir", tmp_path)
+    assert ended.code == 4
+    assert "xlstmd: model: expected " in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_names_of_runtimes_and_precisions_are_those_of_the_models():
@@ -90,9 +90,7 @@ def test_names_of_runtimes_and_precisions_are_those_of_the_models():
     assert tuple(entry.name for entry in runtime._RUNTIMES) == settings_module.RUNTIMES
 
 
-def test_a_state_folder_in_use_is_4_and_says_whose(cli, served, echo, monkeypatch, tmp_path):
-    monkeypatch.undo()
-    monkeypatch.setattr(serve, "load_forecaster", lambda *_, **__: echo)
+def test_a_state_folder_in_use_is_4_and_says_whose(cli, tmp_path):
     holder = StoreFolder(tmp_path / "state")
     holder.lock()
     try:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.fakes import POISON, EchoModel
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.lane import ThreadLane
 from xlstmd.engine.session_record import SessionKey, SessionRecord, Tombstone
 from xlstmd.engine.session_tasks import AppendTask
 from xlstmd.engine.settings import EngineSettings
@@ -268,10 +269,10 @@ QUIET = {"canary_interval_s": 3600.0, "snapshot_interval_s": 3600.0}
 
 def new_engine(*models, store=None, rooms=64, **more):
     """Gives an engine with room for so many sessions, and nothing that runs by itself."""
-    clock = {name: more.pop(name) for name in ("clock", "make_lane") if name in more}
+    clock = {"clock": more.pop("clock")} if "clock" in more else {}
+    lanes = more.pop("lanes", None) or [ThreadLane(model, **clock) for model in models]
     bounds = {**QUIET, "session_bytes": rooms * models[0].slot_bytes, **more}
-    by_name = {model.name: model for model in models}
-    return Engine(by_name, EngineSettings(**bounds), store=store, **clock)
+    return Engine(lanes, EngineSettings(**bounds), store=store, **clock)
 
 
 @asynccontextmanager

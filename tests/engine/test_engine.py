@@ -23,6 +23,7 @@ from tests.fakes import (
     settle,
 )
 from xlstmd.engine.engine import Engine, Phase
+from xlstmd.engine.lane import ThreadLane
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.tasks import ForecastTask
 from xlstmd.errors import (
@@ -51,12 +52,7 @@ async def held(model=None, *, clock=None, seconds_per_call=0.0, **bounds):
     model = model or EchoModel()
     clock = clock or ManualClock()
     lane = HeldLane(model, clock, seconds_per_call)
-    engine = Engine(
-        {model.name: model},
-        EngineSettings(**{**QUIET, **bounds}),
-        make_lane=lambda _: lane,
-        clock=clock,
-    )
+    engine = Engine([lane], EngineSettings(**{**QUIET, **bounds}), clock=clock)
     await engine.start()
     lane.calls.clear()
     lane.close()
@@ -72,7 +68,7 @@ async def held(model=None, *, clock=None, seconds_per_call=0.0, **bounds):
 @asynccontextmanager
 async def threaded(model, **bounds):
     """Gives a running engine with a worker thread."""
-    engine = Engine({model.name: model}, EngineSettings(**{**QUIET, **bounds}))
+    engine = Engine([ThreadLane(model)], EngineSettings(**{**QUIET, **bounds}))
     await engine.start()
     try:
         yield engine
@@ -525,12 +521,7 @@ def test_an_idle_model_is_tried_and_a_failing_one_is_not_ready():
         model = EchoModel()
         clock = ManualClock()
         lane = HeldLane(model, clock)
-        engine = Engine(
-            {"echo": model},
-            EngineSettings(canary_interval_s=10.0),
-            make_lane=lambda _: lane,
-            clock=clock,
-        )
+        engine = Engine([lane], EngineSettings(canary_interval_s=10.0), clock=clock)
         await engine.start()
         assert engine.status().is_ready
         clock.advance(11.0)
@@ -553,7 +544,7 @@ def test_a_model_that_cannot_warm_up_stops_the_start():
             def forecast(self, histories, horizon, quantile_levels):
                 raise RuntimeError("broken")
 
-        engine = Engine({"echo": Broken()}, EngineSettings())
+        engine = Engine([ThreadLane(Broken())], EngineSettings())
         with pytest.raises(RuntimeError, match="broken"):
             await engine.start()
         with pytest.raises(EngineStopped):
@@ -566,7 +557,9 @@ def test_a_model_that_cannot_warm_up_stops_the_start():
 def test_models_are_found_by_name_and_by_identity():
     async def law():
         first, second = EchoModel("a"), EchoModel("b", "7")
-        engine = Engine({"a": first, "b": second}, EngineSettings(**QUIET, default_model="b"))
+        engine = Engine(
+            [ThreadLane(first), ThreadLane(second)], EngineSettings(**QUIET, default_model="b")
+        )
         await engine.start()
         assert (await engine.submit(task(1.0))).model == "b@7"
         assert (await engine.submit(task(1.0, model="a"))).model == "a@1"
@@ -581,9 +574,9 @@ def test_models_are_found_by_name_and_by_identity():
 
 def test_a_default_model_must_be_loaded():
     with pytest.raises(ConfigError):
-        Engine({"a": EchoModel("a")}, EngineSettings(default_model="z"))
+        Engine([ThreadLane(EchoModel("a"))], EngineSettings(default_model="z"))
     with pytest.raises(ConfigError):
-        Engine({}, EngineSettings())
+        Engine([], EngineSettings())
 
 
 @pytest.mark.parametrize("name", ["max_queue_rows", "max_batch_points", "lane_timeout_s"])

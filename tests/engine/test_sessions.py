@@ -20,6 +20,7 @@ from tests.engine.streams import (
 from tests.fakes import POISON, EchoModel, ManualClock, settle
 from tests.small_models import random_forecaster
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.lane import ThreadLane
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.step_job import PORTION_POINTS
 from xlstmd.errors import (
@@ -160,7 +161,7 @@ def test_a_model_that_cannot_be_fed_says_so():
         async with running(FakeStreamModel(), EchoModel("plain")) as sessions:
             error = await refused(InputError, sessions.append(step("s", 1, 1.0, model="plain")))
             assert error.field == "model"
-        engine = Engine({"plain": EchoModel("plain")}, EngineSettings())
+        engine = Engine([ThreadLane(EchoModel("plain"))], EngineSettings())
         await engine.start()
         await refused(InputError, engine.sessions.append(step("s", 1, 1.0)))
         await engine.drain(1.0)

@@ -8,6 +8,7 @@ import httpx
 
 from tests.fakes import EchoModel
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.lane import ThreadLane
 from xlstmd.server.app import create_app
 from xlstmd.server.serve import Server, open_socket
 from xlstmd.server.settings import Settings
@@ -19,7 +20,7 @@ START_S = 10.0
 def make_engine(settings, *models, kind=Engine):
     """Makes an engine for some models; without any, for one that echoes."""
     models = models or (EchoModel("small"),)
-    return kind({model.name: model for model in models}, settings.engine_settings())
+    return kind([ThreadLane(model) for model in models], settings.engine_settings())
 
 
 @asynccontextmanager

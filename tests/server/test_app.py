@@ -168,13 +168,8 @@ def test_dead_lane_is_not_ready():
         settings = Settings()
         lanes = []
 
-        def make_lane(model):
-            lanes.append(HeldLane(model))
-            return lanes[-1]
-
-        engine = Engine(
-            {"small": EchoModel("small")}, settings.engine_settings(), make_lane=make_lane
-        )
+        lanes.append(HeldLane(EchoModel("small")))
+        engine = Engine(lanes, settings.engine_settings())
         app = create_app(engine, settings)
         async with lifespan(app):
             lanes[0].is_alive = False

@@ -32,8 +32,8 @@ def daemon(forecaster, folder=None, **settings):
     """Gives a client of a daemon whose sessions lie in a folder."""
     store = None if folder is None else SqliteStore(StoreFolder(folder))
 
-    def make(models, bounds):
-        return Engine(models, bounds, store=store)
+    def make(lanes, bounds):
+        return Engine(lanes, bounds, store=store)
 
     with (
         on_socket(forecaster, kind=make, **settings) as (port, _),

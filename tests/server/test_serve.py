@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.faulty_models import HANG, NAP
 from tests.server.browser import free_port
 from tests.server.daemon import FORECAST
 from tests.server.test_append import APPEND
@@ -22,28 +23,21 @@ from xlstmd.errors import ConfigError
 from xlstmd.models.checkpoint import shipped
 from xlstmd.server.logs import JsonFormatter, TextFormatter, configure_logs
 from xlstmd.server.serve import open_socket, url_of
-from xlstmd.server.settings import Settings
+from xlstmd.server.service_manager import ServiceManager
+from xlstmd.server.settings import LANES, Settings
 
 ROOT = Path(__file__).parents[2]
 
-# A daemon whose model takes its time; a series that ends with 9 takes it for ever.
+# A daemon whose model does what series tell it.
 PROGRAM = """
-import sys, time
-from tests.fakes import EchoModel
+import json, sys
+from xlstmd.engine.model_source import ModelSource
 from xlstmd.server.serve import run
 from xlstmd.server.settings import Settings
 
-class Patient(EchoModel):
-    def forecast(self, histories, horizon, quantile_levels):
-        if histories[0][-1] == 8.0:
-            time.sleep(1.5)
-        if histories[0][-1] == 9.0:
-            time.sleep(600)
-        if "broken" in sys.argv:
-            raise ValueError("broken model")
-        return super().forecast(histories, horizon, quantile_levels)
-
-run({"small": Patient("small")}, Settings(port=int(sys.argv[1])))
+port, model, settings = sys.argv[1:]
+source = ModelSource(loader=f"tests.faulty_models:{model}", arguments={"name": "small"})
+run([source], Settings(port=int(port), **json.loads(settings)))
 """
 
 
@@ -52,11 +46,12 @@ def daemon():
     """Gives a function that starts a daemon process; ends all at the end."""
     processes = []
 
-    def start(*arguments):
+    def start(lanes, model="FaultyModel", **settings):
         port = free_port()
+        written = json.dumps({"lanes": lanes, **settings})
         path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(port), *arguments],
+            [sys.executable, "-c", PROGRAM, str(port), model, written],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": path},
             stderr=subprocess.PIPE,
@@ -100,10 +95,11 @@ def post_later(url, value):
     return thread, answers
 
 
-def test_sigterm_drains(daemon):
-    process, url = daemon()
+@pytest.mark.parametrize("lanes", LANES)
+def test_sigterm_drains(daemon, lanes):
+    process, url = daemon(lanes)
     wait_ready(url)
-    thread, answers = post_later(url, 8.0)
+    thread, answers = post_later(url, NAP)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     alive = httpx.get(f"{url}/livez")
@@ -124,11 +120,12 @@ def test_sigterm_drains(daemon):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_second_signal_ends_at_once(daemon, number):
-    process, url = daemon()
+def test_second_signal_ends_at_once(daemon, number, lanes):
+    process, url = daemon(lanes)
     wait_ready(url)
-    thread, _ = post_later(url, 9.0)
+    thread, _ = post_later(url, HANG)
     process.send_signal(number)
     time.sleep(0.5)
     assert process.poll() is None
@@ -137,8 +134,9 @@ def test_second_signal_ends_at_once(daemon, number):
     thread.join()
 
 
-def test_model_that_cannot_start_ends_the_daemon(daemon):
-    process, _ = daemon("broken")
+@pytest.mark.parametrize("lanes", LANES)
+def test_model_that_cannot_start_ends_the_daemon(daemon, lanes):
+    process, _ = daemon(lanes, "BrokenModel")
     _, errors = process.communicate(timeout=20)
     assert process.returncode != 0
     assert "broken model" in errors
@@ -287,3 +285,57 @@ def test_logs_follow_the_stream():
         own.handlers, own.level, own.propagate = before
         logging.getLogger("uvicorn").handlers = []
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["lane down"]
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """Gives a socket to which daemons tell how they fare."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(20.0)
+        yield listening
+
+
+def told(listening, seconds):
+    """Gives what was told within some seconds."""
+    until, messages = time.monotonic() + seconds, []
+    while (left := until - time.monotonic()) > 0:
+        listening.settimeout(left)
+        try:
+            messages.append(listening.recv(4096).decode())
+        except TimeoutError:
+            break
+    return messages
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_systemd_is_told_and_gets_signs_until_a_model_hangs_for_good(
+    daemon, manager, monkeypatch, lanes
+):
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    process, url = daemon(lanes, lane_timeout_s=1.0)
+    first = manager.recv(4096).decode().split("\n")
+    assert first == ["READY=1", "STATUS=serving small@1"]
+    assert set(told(manager, 0.5)) == {"WATCHDOG=1"}
+    thread, answers = post_later(url, HANG)
+    thread.join()
+    assert answers[0].status_code == 503
+    assert answers[0].json()["code"] == "lane_down"
+    told(manager, 0.5)
+    # A process is replaced; a thread cannot be, and systemd is to restart the daemon.
+    assert bool(told(manager, 1.0)) == (lanes == "process")
+    if lanes == "process":
+        wait_ready(url)
+        process.send_signal(signal.SIGTERM)
+        assert "STOPPING=1" in told(manager, 3.0)
+
+
+def test_without_a_service_manager_nothing_is_told():
+    silent = ServiceManager({"WATCHDOG_USEC": "1000"})
+    silent.tell("READY=1")
+    assert silent.interval_s is None
+    for variables in ({"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}):
+        environment = {"NOTIFY_SOCKET": "@none", "WATCHDOG_USEC": "1000", **variables}
+        assert ServiceManager(environment).interval_s is None
+    ServiceManager({"NOTIFY_SOCKET": "@none"}).tell("READY=1")

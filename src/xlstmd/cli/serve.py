@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xlstmd.cli.options import UsageError
+from xlstmd.engine.model_source import ModelSource
 from xlstmd.engine.store_folder import StoreFolder
 from xlstmd.errors import ConfigError
-from xlstmd.models.forecaster import load_forecaster
 from xlstmd.server import serve
 from xlstmd.server.settings import Settings
 
@@ -24,13 +24,20 @@ def run(arguments: argparse.Namespace) -> None:
     state_dir = state_folder(arguments.state_dir, os.environ)
     # Found out before a model is loaded.
     StoreFolder(state_dir).make()
-    forecaster = load_forecaster(
-        settings.model or None,
-        runtime=settings.runtime or None,
-        threads=settings.threads,
-        precision=settings.precision,
+    serve.run([source_of(settings)], settings, state_dir=state_dir)
+
+
+def source_of(settings: Settings) -> ModelSource:
+    """Gives the forecaster that the settings name."""
+    return ModelSource(
+        loader="xlstmd.models.forecaster:load_forecaster",
+        arguments={
+            "name_or_path": settings.model or None,
+            "runtime": settings.runtime or None,
+            "threads": settings.threads,
+            "precision": settings.precision,
+        },
     )
-    serve.run({forecaster.name: forecaster}, settings, state_dir=state_dir)
 
 
 def state_folder(flag: str | None, environment: Mapping[str, str]) -> Path:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.engine.job import Batch, Job
-from xlstmd.engine.lane import RESTART_S, Clock, ForecastCall, Lane
+from xlstmd.engine.lane import RESTART_S, Clock, Lane
+from xlstmd.engine.orders import Forecast
 from xlstmd.engine.pace import Pace
 from xlstmd.engine.settings import EngineSettings
-from xlstmd.engine.tasks import ForecastModel, ForecastResult, ForecastTask
+from xlstmd.engine.tasks import ForecastResult, ForecastTask
 from xlstmd.engine.telemetry import LaneTelemetry
 from xlstmd.engine.waiting import WaitingRoom
 from xlstmd.errors import (
@@ -43,7 +44,6 @@ class Batcher:
 
     def __init__(
         self,
-        model: ForecastModel,
         lane: Lane,
         settings: EngineSettings,
         telemetry: LaneTelemetry,
@@ -51,7 +51,7 @@ class Batcher:
         clock: Clock = time.monotonic,
     ) -> None:
         """Connects a model's lane with a queue; `start` starts the work."""
-        self.model = model
+        self.model = lane.model
         self.lane = lane
         self._settings = settings
         self._telemetry = telemetry
@@ -89,8 +89,7 @@ class Batcher:
         return self._waiting.rows
 
     def start(self) -> None:
-        """Starts the lane and the batching."""
-        self.lane.start()
+        """Starts the batching, on a lane that runs."""
         self._worker = asyncio.get_running_loop().create_task(self._work(), name=self.lane.name)
 
     async def warm_up(self, task: ForecastTask) -> None:
@@ -99,8 +98,8 @@ class Batcher:
         Raises:
           ModelFailed: the model gave non-finite numbers.
         """
-        call = ForecastCall(task.histories, task.horizon, task.quantile_levels)
-        forecast = await self.lane.forecast(call)
+        order = Forecast(task.histories, task.horizon, task.quantile_levels)
+        forecast = await self.lane.call(order)
         if not _finite_rows(forecast).all():
             raise ModelFailed("series[0]", "a finite forecast of the warm-up series", "non-finite")
         self._last_success = self._clock()
@@ -158,7 +157,7 @@ class Batcher:
             self._worker.cancel()
             with suppress(asyncio.CancelledError):
                 await self._worker
-        await asyncio.to_thread(self.lane.stop, timeout_s)
+        await self.lane.stop(timeout_s)
 
     def _check_door(self, job: Job) -> None:
         if not self.is_up:
@@ -228,8 +227,8 @@ class Batcher:
         task = left.parts[0].job.task
         started = self._clock()
         try:
-            call = ForecastCall(left.histories, task.horizon, task.quantile_levels)
-            forecast = await self.lane.forecast(call)
+            order = Forecast(left.histories, task.horizon, task.quantile_levels)
+            forecast = await self.lane.call(order)
             _check_shape(forecast, left, task)
         except LaneDown as error:
             for part in left.parts:

@@ -3,21 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
 from xlstmd.engine.batcher import Batcher
-from xlstmd.engine.lane import Clock, Lane, ThreadLane
+from xlstmd.engine.lane import Clock, Lane
+from xlstmd.engine.lane_keeper import LaneKeeper
 from xlstmd.engine.session_arena import SessionArena
-from xlstmd.engine.session_tasks import StreamModel
 from xlstmd.engine.sessions import EngineSessions
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.store import Store
-from xlstmd.engine.tasks import ForecastModel, ForecastResult, ForecastTask
+from xlstmd.engine.tasks import ForecastResult, ForecastTask
 from xlstmd.engine.telemetry import EngineTelemetry, LaneTelemetry
 from xlstmd.errors import ConfigError, EngineStopped, ModelNotFound, XlstmdError
 
@@ -91,20 +92,18 @@ class Engine:
 
     def __init__(
         self,
-        models: Mapping[str, ForecastModel],
+        lanes: Sequence[Lane],
         settings: EngineSettings,
         *,
-        make_lane: Callable[[ForecastModel], Lane] | None = None,
         clock: Clock = time.monotonic,
         telemetry: EngineTelemetry | None = None,
         store: Store | None = None,
     ) -> None:
-        """Prepares a lane for every model.
+        """Connects the lanes; `start` starts them.
 
         Args:
-          models: by name.
+          lanes: of different models, each loaded.
           settings: bounds.
-          make_lane: gives the lane of a model; by default a thread of this process.
           clock: monotonic seconds.
           telemetry: metric families; by default in a new registry.
           store: of sessions, closed by `drain`; without one they end with the engine.
@@ -112,10 +111,11 @@ class Engine:
         Raises:
           ConfigError: no model, or the default model is not among them.
         """
-        if not models:
+        names = [lane.model.name for lane in lanes]
+        if not lanes:
             raise ConfigError("models: expected at least one, got none")
-        if settings.default_model is not None and settings.default_model not in models:
-            known = ", ".join(sorted(models))
+        if settings.default_model is not None and settings.default_model not in names:
+            known = ", ".join(sorted(names))
             raise ConfigError(
                 f"default_model: expected one of {known}, got {settings.default_model}"
             )
@@ -123,23 +123,20 @@ class Engine:
         self.telemetry = telemetry or EngineTelemetry()
         self._clock = clock
         self._phase = Phase.LOADING
-        self._default = settings.default_model or next(iter(models))
-        make = make_lane or (lambda model: ThreadLane(model, clock=clock))
+        self._default = settings.default_model or names[0]
+        telemetries = [
+            LaneTelemetry(self.telemetry, lane.model.name, lane.model.version) for lane in lanes
+        ]
         self._batchers = {
-            name: Batcher(
-                model,
-                make(model),
-                settings,
-                LaneTelemetry(self.telemetry, model.name, model.version),
-                clock=clock,
-            )
-            for name, model in models.items()
+            lane.model.name: Batcher(lane, settings, lane_telemetry, clock=clock)
+            for lane, lane_telemetry in zip(lanes, telemetries, strict=True)
         }
-        self._names = {name: name for name in models}
-        self._names |= {model.identity: name for name, model in models.items()}
+        self._names = {name: name for name in names}
+        self._names |= {lane.model.identity: lane.model.name for lane in lanes}
         self._store = store
+        arenas = map(self._arena, lanes, telemetries)
         self._sessions = EngineSessions(
-            {arena.model: arena for arena in map(self._arena, models.values()) if arena},
+            {arena.model: arena for arena in arenas if arena},
             settings,
             self.telemetry.sessions,
             store=store,
@@ -147,6 +144,10 @@ class Engine:
             check_running=self._check_running,
             clock=clock,
         )
+        self._keepers = [
+            self._keeper(batcher, lane_telemetry)
+            for batcher, lane_telemetry in zip(self._batchers.values(), telemetries, strict=True)
+        ]
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -168,7 +169,7 @@ class Engine:
         """Gives what every model says about itself, and which one is the default."""
         return [
             {
-                **batcher.model.describe(),
+                **batcher.model.description,
                 "model": batcher.model.identity,
                 "default": name == self._default,
             }
@@ -189,6 +190,8 @@ class Engine:
         Raises:
           XlstmdError: a model cannot forecast; whatever else it raises comes through too.
         """
+        for keeper in self._keepers:
+            keeper.start()
         for batcher in self._batchers.values():
             batcher.start()
         for batcher in self._batchers.values():
@@ -215,6 +218,11 @@ class Engine:
         """
         self._check_running()
         return await self._batcher(task.model).submit(task)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a lane is down that nothing in this process can bring back."""
+        return any(keeper.is_stuck for keeper in self._keepers)
 
     def status(self) -> EngineStatus:
         """Gives the state at this moment."""
@@ -254,6 +262,7 @@ class Engine:
             await self._until_empty()
         if self._watcher is not None:
             self._watcher.cancel()
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers))
         await self._sessions.stop(timeout_s)
         await asyncio.gather(*(batcher.stop(LANE_STOP_S) for batcher in self._batchers.values()))
         if self._store is not None:
@@ -261,9 +270,9 @@ class Engine:
         self._phase = Phase.STOPPED
 
     def check_lanes(self) -> None:
-        """Fails the tasks of lanes that are down; runs four times a second by itself."""
-        for batcher in self._batchers.values():
-            batcher.check_lane()
+        """Looks after lanes that are down; runs four times a second by itself."""
+        for keeper in self._keepers:
+            keeper.check()
         self._sessions.check_lanes()
 
     async def run_canaries(self) -> None:
@@ -296,15 +305,32 @@ class Engine:
             *(batcher.until_empty() for batcher in self._batchers.values()),
         )
 
-    def _arena(self, model: ForecastModel) -> SessionArena | None:
+    def _arena(self, lane: Lane, telemetry: LaneTelemetry) -> SessionArena | None:
         """Gives the slots of a model that can be fed point by point."""
-        if not hasattr(model, "streams"):
+        fingerprint, slot_bytes = lane.model.fingerprint, lane.model.slot_bytes
+        if fingerprint is None or slot_bytes is None:
             return None
         return SessionArena(
-            cast(StreamModel, model),
-            self._batchers[self._names[model.identity]].lane,
+            lane,
             self.settings,
-            LaneTelemetry(self.telemetry, model.name, model.version),
+            telemetry,
+            fingerprint=fingerprint,
+            slot_bytes=slot_bytes,
+            clock=self._clock,
+        )
+
+    def _keeper(self, batcher: Batcher, telemetry: LaneTelemetry) -> LaneKeeper:
+        model = batcher.model.identity
+
+        async def reopen() -> None:
+            await self._sessions.open(model)
+            await batcher.warm_up(canary_task())
+
+        return LaneKeeper(
+            batcher,
+            telemetry,
+            lose=partial(self._sessions.lose, model),
+            reopen=reopen,
             clock=self._clock,
         )
 

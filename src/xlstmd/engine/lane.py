@@ -4,39 +4,24 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-from xlstmd.engine.tasks import FloatArray, ForecastModel
+from xlstmd.engine.lane_worker import LaneWorker
+from xlstmd.engine.model_facts import ModelFacts, facts_of
+from xlstmd.engine.orders import Order
+from xlstmd.engine.tasks import ForecastModel
 from xlstmd.errors import LaneDown
-from xlstmd.models.quantile_forecast import QuantileForecast
-
-T = TypeVar("T")
 
 Clock = Callable[[], float]
 
 # Retry hint for callers of a lane that is down: about what a restart takes.
-RESTART_S: Final = 5.0
+RESTART_S: Final = 1.0
 
 # An idle worker gives a sign this often.
 HEARTBEAT_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastCall:
-    """The arguments of one model call.
-
-    Args:
-      histories: rows, see `ForecastModel.forecast`.
-      horizon: points to forecast.
-      quantile_levels: of the answer, in this order.
-    """
-
-    histories: Sequence[FloatArray]
-    horizon: int
-    quantile_levels: tuple[float, ...]
 
 
 class Lane(Protocol):
@@ -47,6 +32,10 @@ class Lane(Protocol):
         """Name for metrics and messages."""
 
     @property
+    def model(self) -> ModelFacts:
+        """What is known of the model."""
+
+    @property
     def is_alive(self) -> bool:
         """Whether the worker exists."""
 
@@ -54,33 +43,55 @@ class Lane(Protocol):
     def heartbeat_age_s(self) -> float:
         """Seconds since the worker last gave a sign, from the loop that runs the model."""
 
-    def start(self) -> None:
-        """Starts the worker."""
+    @property
+    def can_restart(self) -> bool:
+        """Whether another worker can take the place of one that hangs."""
 
-    async def forecast(self, call: ForecastCall) -> QuantileForecast:
-        """Runs one call; raises what the model raised, or `LaneDown` without a worker."""
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Starts the worker.
 
-    def call(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Puts other work in line where the model runs, at once; fails as `forecast` does."""
+        Args:
+          on_end: is called in the event loop when a worker is found dead.
+        """
 
-    def stop(self, timeout_s: float) -> None:
+    def call(self, order: Order) -> "asyncio.Future[Any]":
+        """Puts an order in line, at once.
+
+        Orders are carried out as they came, whether or not somebody still waits. The answer is that
+        of `LaneWorker.do`, or the error that it raised.
+
+        Raises:
+          LaneDown: there is no worker; likewise the answer, if it ends before.
+        """
+
+    async def restart(self) -> None:
+        """Ends a worker for good, with all that is in line, and starts one that has no slots.
+
+        Raises:
+          LaneDown: there is no worker now.
+        """
+
+    async def stop(self, timeout_s: float) -> None:
         """Ends the worker after its current call; waits at most so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    work: Callable[[], Any]
+    order: Order
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
 
 
 class ThreadLane:
-    """A lane whose worker is a thread of this process."""
+    """A lane whose worker is a thread of this process. If the model hangs, so does the lane."""
+
+    can_restart = False
 
     def __init__(self, model: ForecastModel, *, clock: Clock = time.monotonic) -> None:
         """Keeps the model; `start` starts the thread."""
+        self.model = facts_of(model)
         self.name = f"{model.name}-thread"
-        self._model = model
+        self._worker = LaneWorker(model)
         self._clock = clock
         self._inbox: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._beat = clock()
@@ -97,41 +108,28 @@ class ThreadLane:
         """Seconds since the thread last took or finished a call, or found nothing to do."""
         return self._clock() - self._beat
 
-    def start(self) -> None:
+    def start(self, on_end: Callable[[], None]) -> None:  # noqa: ARG002  A thread never ends.
         """Starts the thread."""
         self._thread.start()
 
-    async def forecast(self, call: ForecastCall) -> QuantileForecast:
-        """Runs one call in the thread.
-
-        Raises:
-          LaneDown: the thread does not run.
-        """
-        forecast = self._model.forecast
-        return await self.call(
-            partial(forecast, call.histories, call.horizon, call.quantile_levels)
-        )
-
-    def call(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Puts other work in line with the model's calls.
-
-        Work runs in the order of these calls, whether or not somebody still waits for it.
-
-        Raises:
-          LaneDown: the thread does not run.
-        """
+    def call(self, order: Order) -> "asyncio.Future[Any]":
+        """Puts an order in line; see `Lane.call`."""
         if not self.is_alive:
             raise LaneDown(f"lane {self.name} does not run", retry_after_s=RESTART_S)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._inbox.put(_Order(work, loop, answer))
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._inbox.put(_Order(order, loop, answer))
         return answer
 
-    def stop(self, timeout_s: float) -> None:
+    async def restart(self) -> None:
+        """Fails: a thread cannot be ended from outside."""
+        raise LaneDown(f"lane {self.name} cannot be replaced", retry_after_s=RESTART_S)
+
+    async def stop(self, timeout_s: float) -> None:
         """Ends the thread after its current call; waits at most so long."""
         self._inbox.put(None)
         if self.is_alive:
-            self._thread.join(timeout_s)
+            await asyncio.to_thread(self._thread.join, timeout_s)
 
     def _work(self) -> None:
         while True:
@@ -143,17 +141,16 @@ class ThreadLane:
             if order is None:
                 return
             self._beat = self._clock()
-            _answer(order)
+            self._answer(order)
             self._beat = self._clock()
 
-
-def _answer(order: _Order) -> None:
-    try:
-        result = order.work()
-    except BaseException as error:  # The worker outlives whatever the model raises.
-        _hand_over(order, partial(_fail, order.answer, error))
-    else:
-        _hand_over(order, partial(_succeed, order.answer, result))
+    def _answer(self, order: _Order) -> None:
+        try:
+            result = self._worker.do(order.order)
+        except BaseException as error:  # The worker outlives whatever the model raises.
+            _hand_over(order, partial(_fail, order.answer, error))
+        else:
+            _hand_over(order, partial(_succeed, order.answer, result))
 
 
 def _hand_over(order: _Order, settle: Callable[[], None]) -> None:

@@ -3,63 +3,68 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
+from xlstmd.engine.orders import ClearSlots, ExportSlots, OpenSlots, Order, RestoreSlot
 from xlstmd.engine.session_record import SessionRecord
 from xlstmd.engine.session_table import Session
-from xlstmd.engine.session_tasks import StreamModel
 from xlstmd.engine.settings import EngineSettings
-from xlstmd.engine.slot_pool import SlotPool
-from xlstmd.engine.slot_worker import SlotWorker
+from xlstmd.engine.slot_pool import Room, SlotPool
 from xlstmd.engine.step_batcher import StepBatcher
 from xlstmd.engine.step_job import StepDone, StepJob
 from xlstmd.engine.store import GROUP_BYTES
 from xlstmd.engine.telemetry import LaneTelemetry
 from xlstmd.errors import LaneDown
 
-T = TypeVar("T")
-
 # Sessions whose bytes are made in one turn of the lane: steps wait for it.
 _EXPORTED: Final = 16
 
 
 class SessionArena:
-    """Slots, their worker in the lane, and the batches of steps. Belongs to the event loop.
+    """Slots in the lane, and the batches of steps. Belongs to the event loop.
 
     Whatever is done with slots is put in the lane's line at once and done in that order: a slot
-    that is free here may still be read by work that stands before whatever uses it next.
+    that is free here may still be read by work that stands before whatever uses it next. All slots
+    end with the lane's worker, and with them the pool that counts them.
     """
 
     def __init__(
         self,
-        model: StreamModel,
         lane: Lane,
         settings: EngineSettings,
         telemetry: LaneTelemetry,
         *,
+        fingerprint: str,
+        slot_bytes: int,
         clock: Clock = time.monotonic,
     ) -> None:
-        """Computes how many slots there will be; `start` allocates them."""
-        self.model = model.identity
-        self.name = self.model.partition("@")[0]
-        self.fingerprint = model.fingerprint
-        self.slot_bytes = model.slot_bytes
-        rooms = settings.session_slots(self.slot_bytes)
-        spares = min(settings.max_batch_rows, rooms)
-        self.slots = rooms + spares
-        self.pool = SlotPool(rooms, spares)
+        """Computes how many slots there will be; `start` allocates them.
+
+        Args:
+          lane: in which the model runs.
+          settings: bounds.
+          telemetry: of the lane.
+          fingerprint: see `ModelFacts`.
+          slot_bytes: see `ModelFacts`.
+          clock: monotonic seconds.
+        """
+        self.model = lane.model.identity
+        self.name = lane.model.name
+        self.fingerprint = fingerprint
+        self.slot_bytes = slot_bytes
+        self._rooms = settings.session_slots(self.slot_bytes)
+        self._spares = min(settings.max_batch_rows, self._rooms)
+        self.slots = self._rooms + self._spares
+        self.pool = SlotPool(self._rooms, self._spares)
         self.group = max(1, min(_EXPORTED, GROUP_BYTES // self.slot_bytes))
         self.telemetry = telemetry
         self._lane = lane
         self._timeout_s = settings.lane_timeout_s
         self._clock = clock
-        self._worker = SlotWorker(model, self.slots)
-        self._batcher = StepBatcher(
-            lane, self._worker, self.pool, settings, telemetry, model=model.identity, clock=clock
-        )
+        self._batcher = StepBatcher(lane, self.pool, settings, telemetry, clock=clock)
         self._calls: set[asyncio.Future[Any]] = set()
 
     @property
@@ -79,12 +84,22 @@ class SessionArena:
 
     async def start(self) -> None:
         """Allocates the slots in a lane that runs, and starts the batching."""
-        await self._call(self._worker.open)
+        await self.open()
         self._batcher.start()
+
+    async def open(self) -> None:
+        """Allocates the slots in a worker that has none."""
+        await self._call(OpenSlots(self.slots))
 
     async def stop(self) -> None:
         """Stops the batching."""
         await self._batcher.stop()
+
+    def lose(self) -> None:
+        """Forgets all slots, and fails whatever waits: the worker that held them is gone."""
+        self.pool = SlotPool(self._rooms, self._spares)
+        self._batcher.begin_anew(self.pool)
+        self.fail_all(self._down)
 
     def check_lane(self) -> None:
         """Fails whatever waits for a lane that is down; to be called now and then."""
@@ -103,13 +118,24 @@ class SessionArena:
         if not self.is_up:
             self.telemetry.rejected("lane_down")
             raise self._down()
-        return await self._batcher.submit(job)
+        done = await self._batcher.submit(job)
+        self.check_pool(job.pool)
+        return done
+
+    def check_pool(self, pool: SlotPool) -> None:
+        """Makes sure that slots of a pool still hold what they held.
+
+        Raises:
+          LaneDown: the worker that held them is gone.
+        """
+        if pool is not self.pool:
+            raise self._down()
 
     def finish(self, job: StepJob) -> None:
         """Takes back the slot that a job holds."""
         slot, job.slot = job.slot, None
         if slot is not None:
-            self.pool.give_back(slot)
+            job.pool.give_back(slot)
             self._batcher.wake()
 
     def vacate(self, slot: int) -> None:
@@ -121,34 +147,37 @@ class SessionArena:
         """Gives sessions as they are now, whatever happens to them meanwhile."""
         now = self._clock()
         frames = [session.record(now, self.fingerprint) for session in sessions]
-        slots = [session.slot for session in sessions]
-        payloads = await self._call(partial(self._worker.export, slots))
+        payloads = await self._call(ExportSlots([session.slot for session in sessions]))
         return [
             replace(frame, payload=payload) for frame, payload in zip(frames, payloads, strict=True)
         ]
 
-    async def restore(self, payload: bytes) -> int:
+    async def restore(self, payload: bytes, room: Room) -> int:
         """Puts a stream into a slot, for which the caller has reserved a room.
 
         Raises:
           SnapshotDamaged: the payload is none of this model.
+          LaneDown: the worker is gone, with the room.
         """
-        slot = self.pool.take()
+        self.check_pool(room.pool)
+        slot = room.pool.take()
         try:
-            await self._call(partial(self._worker.restore, slot, payload))
+            await self._call(RestoreSlot(slot, payload))
+            self.check_pool(room.pool)
         except BaseException:
-            self.pool.give_back(slot)
+            room.pool.give_back(slot)
             raise
         return slot
 
     async def sweep(self) -> None:
-        """Clears the free slots."""
+        """Clears the free slots, if there is a worker that has them."""
         slots = self.pool.sweep()
         if slots:
-            await self._call(partial(self._worker.clear, slots))
+            with suppress(LaneDown):
+                await self._call(ClearSlots(slots))
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        answer = self._lane.call(work)
+    async def _call(self, order: Order) -> Any:
+        answer = self._lane.call(order)
         self._calls.add(answer)
         try:
             return await answer

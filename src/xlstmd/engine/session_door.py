@@ -30,6 +30,11 @@ class SessionDoor:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
+    @property
+    def requests(self) -> int:
+        """How many are inside."""
+        return self._requests
+
     @contextmanager
     def passage(self, nbytes: int = 0) -> Iterator[None]:
         """Is inside for the length of the block.

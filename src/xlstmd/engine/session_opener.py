@@ -12,6 +12,7 @@ from xlstmd.engine.session_record import Ending, SessionKey, SessionRecord, Tomb
 from xlstmd.engine.session_reply import unpack_reply
 from xlstmd.engine.session_saver import SessionSaver
 from xlstmd.engine.session_table import DURABLE, EVERY_STEP, Session
+from xlstmd.engine.slot_pool import Room
 from xlstmd.errors import (
     ModelNotFound,
     SessionExpired,
@@ -128,13 +129,12 @@ class SessionOpener:
         if record.layout != LAYOUT:
             raise SnapshotDamaged(f"the layout {LAYOUT}", record.layout[:40])
         reply = unpack_reply(record.reply)
-        await self.make_room(arena)
+        room = await self.make_room(arena)
         try:
-            slot = await arena.restore(record.payload)
-        except BaseException:
-            arena.pool.cancel()
-            raise
-        arena.pool.settle()
+            slot = await arena.restore(record.payload, room)
+            room.settle()
+        finally:
+            room.cancel()
         facts, now = dict(record.facts), self._clock()
         session = Session(
             key=key,
@@ -154,14 +154,17 @@ class SessionOpener:
         self._table.put(session)
         return session
 
-    async def make_room(self, arena: SessionArena) -> None:
-        """Reserves a room; the session that was not used for longest leaves memory if it must.
+    async def make_room(self, arena: SessionArena) -> Room:
+        """Gives a room; the session that was not used for longest leaves memory if it must.
 
         Raises:
           Overloaded: every session is needed here.
           StoreFull: the store does not take the one that could go.
         """
-        while not arena.pool.reserve():
+        while True:
+            room = arena.pool.reserve()
+            if room is not None:
+                return room
             victim = self._victim(arena)
             if victim is None:
                 raise self._door.overloaded(f"all {arena.pool.rooms} slots of sessions are taken")
@@ -183,6 +186,14 @@ class SessionOpener:
         self._table.remove(session)
         arena.vacate(session.slot)
         await arena.sweep()
+
+    def lose(self, arena: SessionArena) -> None:
+        """Leaves all sessions of slots that are gone to the store, as far as it has them."""
+        sessions = tuple(self._table.of(arena.model).values())
+        for session in sessions:
+            self._table.remove(session)
+        self._telemetry.evictions.labels(arena.name, "lost").inc(len(sessions))
+        arena.lose()
 
     async def end(self, session: Session, reason: Ending) -> None:
         """Ends a session that is in memory."""

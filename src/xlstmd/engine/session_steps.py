@@ -17,6 +17,7 @@ from xlstmd.engine.session_reply import SessionReply
 from xlstmd.engine.session_saver import SAVE_ERRORS, SessionSaver
 from xlstmd.engine.session_table import Session
 from xlstmd.engine.session_tasks import AppendResult, AppendTask
+from xlstmd.engine.slot_pool import SlotPool
 from xlstmd.engine.step_job import StepDone, StepJob, StepWork
 from xlstmd.errors import (
     DeadlineExceeded,
@@ -125,7 +126,7 @@ class SessionSteps:
     async def _ask(self, session: Session, work: StepWork, deadline: float | None) -> StepDone:
         """Computes what changes nothing."""
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key.tenant, session.slot, work, deadline)
+        job = self._job(session.key.tenant, arena.pool, session.slot, work, deadline)
         try:
             done = await arena.step(job)
         finally:
@@ -148,7 +149,7 @@ class SessionSteps:
         self, session: Session, task: AppendTask, work: StepWork, deadline: float | None
     ) -> AppendResult:
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key.tenant, session.slot, work, deadline)
+        job = self._job(session.key.tenant, arena.pool, session.slot, work, deadline)
         try:
             done = await arena.step(job)
             # From here to the end of the block nothing waits: all of it happens or nothing.
@@ -171,10 +172,11 @@ class SessionSteps:
         arena = self._arena(task, old)
         if task.durable and self._parts.store is None:
             raise InputError("durable", "nothing without a folder for state (`state_dir`)", "true")
+        room = None
         if old is None:
-            await self._within(deadline, self._opener.make_room(arena))
-        is_owed = old is None
-        job = self._job(task.key.tenant, None, work, deadline)
+            room = await self._within(deadline, self._opener.make_room(arena))
+        pool = arena.pool if room is None else room.pool
+        job = self._job(task.key.tenant, pool, None, work, deadline)
         try:
             done = await arena.step(job)
             session = self._new_session(task, arena.model, job, done, old)
@@ -182,16 +184,17 @@ class SessionSteps:
                 # Else the end of the process would bring the old stream back, and its next step
                 # could pass for one of the new stream.
                 await self._save_first(session, old)
-            session.slot = job.exchange(None if old is None else old.slot)
             self._parts.tombstones.forget(task.key)
-            self._parts.table.put(session)
-            if is_owed:
-                arena.pool.settle()
-                is_owed = False
+            # Else the worker has ended meanwhile, and the stream lies in the store alone.
+            if pool is arena.pool:
+                session.slot = job.exchange(None if old is None else old.slot)
+                self._parts.table.put(session)
+                if room is not None:
+                    room.settle()
         finally:
             arena.finish(job)
-            if is_owed:
-                arena.pool.cancel()
+            if room is not None:
+                room.cancel()
         return _result(session, done.answer.observed, done, done.answer.scores)
 
     async def _save_first(self, session: Session, old: Session | None) -> None:
@@ -231,10 +234,15 @@ class SessionSteps:
         return arena
 
     def _job(
-        self, tenant: str, source: int | None, work: StepWork, deadline: float | None
+        self,
+        tenant: str,
+        pool: SlotPool,
+        source: int | None,
+        work: StepWork,
+        deadline: float | None,
     ) -> StepJob:
         now = self._parts.clock()
-        return StepJob(work, tenant=tenant, source=source, now=now, deadline=deadline)
+        return StepJob(work, tenant=tenant, pool=pool, source=source, now=now, deadline=deadline)
 
     def _new_session(
         self, task: AppendTask, model: str, job: StepJob, done: StepDone, old: Session | None

@@ -30,6 +30,11 @@ class SessionTelemetry:
             ("model", "tier"),
             registry=registry,
         )
+        self.requests = Gauge(
+            "xlstmd_session_requests",
+            "Requests of sessions that are not answered, wherever they wait.",
+            registry=registry,
+        )
         self.evictions = Counter(
             "xlstmd_session_evictions_total",
             "Sessions that left memory or ended without being asked to, by reason.",

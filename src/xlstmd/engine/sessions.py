@@ -108,6 +108,22 @@ class EngineSessions:
         """Waits until no request is unfinished."""
         await self._door.until_empty()
 
+    def lose(self, model: str) -> None:
+        """Goes back to what the store has of a model's sessions: its worker is gone.
+
+        Args:
+          model: identity.
+        """
+        arena = self._parts.arenas.get(model)
+        if arena is not None:
+            self._opener.lose(arena)
+
+    async def open(self, model: str) -> None:
+        """Allocates the slots in a model's new worker."""
+        arena = self._parts.arenas.get(model)
+        if arena is not None:
+            await arena.open()
+
     def fail_all(self, make_error: Callable[[], Exception]) -> None:
         """Fails all unfinished appends, as far as they wait for a model or for their turn."""
         self._steps.refuse(make_error)
@@ -221,8 +237,10 @@ class EngineSessions:
             try:
                 await self._saver.save(session)
             except SAVE_ERRORS:
-                if is_durable:
+                is_here = self._parts.table.get(key) is session
+                if is_durable and is_here:
                     await self._opener.remove(session)
+                if is_durable or not is_here:
                     if stone is not None:
                         tombstones.add(key, stone.reason)
                     raise
@@ -243,6 +261,7 @@ class EngineSessions:
     def _watch(self) -> None:
         telemetry, store = self._parts.telemetry, self._parts.store
         telemetry.snapshot_age.set_function(lambda: self._saver.oldest_change_s)
+        telemetry.requests.set_function(lambda: self._door.requests)
         for arena in self._parts.arenas.values():
             self._watch_arena(arena)
         if store is not None:

@@ -27,7 +27,7 @@ class EngineSettings:
       max_batch_rows: rows in one model call.
       max_batch_points: rows times the longest row, its horizon included, in one model call;
         bounds how long a large task can keep others waiting. A longer row goes alone.
-      lane_timeout_s: a lane whose heartbeat is older is down.
+      lane_timeout_s: a lane whose heartbeat is older is down; must be longer than any model call.
       canary_interval_s: an idle model runs a small forecast this often, to know that it can;
         a model that had no success for three intervals is not ready.
       session_bytes: of the slots in which each model's sessions lie; those that were not used for
@@ -43,7 +43,7 @@ class EngineSettings:
     max_queue_bytes: int = 256_000_000
     max_batch_rows: int = 64
     max_batch_points: int = 65_536
-    lane_timeout_s: float = 60.0
+    lane_timeout_s: float = 20.0
     canary_interval_s: float = 10.0
     session_bytes: int = 128 * 2**20
     session_idle_s: float = 7 * 24 * 3600.0

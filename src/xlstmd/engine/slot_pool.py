@@ -2,10 +2,10 @@
 
 
 class SlotPool:
-    """Counts rooms and hands out slots.
+    """Counts rooms and hands out slots, as long as the worker lives that has allocated them.
 
     A room is the right of a session to a slot; there are fewer rooms than slots, so that there are
-    always free ones to compute in. Between `reserve` and `settle` a room has no slot yet.
+    always free ones to compute in.
     """
 
     def __init__(self, rooms: int, spares: int) -> None:
@@ -26,25 +26,25 @@ class SlotPool:
         """Slots that can be computed in now."""
         return len(self._free) - self._owed
 
-    def reserve(self) -> bool:
+    def reserve(self) -> "Room | None":
         """Takes a room, if there is one."""
         if self._taken == self.rooms:
-            return False
+            return None
         self._taken += 1
         self._owed += 1
-        return True
+        return Room(self)
 
     def settle(self) -> None:
-        """Notes that a reserved room has got its slot."""
+        """Notes that a reserved room has got its slot; for `Room`."""
         self._owed -= 1
 
     def cancel(self) -> None:
-        """Gives a reserved room back."""
+        """Takes a reserved room back; for `Room`."""
         self._owed -= 1
         self._taken -= 1
 
     def vacate(self, slot: int) -> None:
-        """Gives back a room with its slot."""
+        """Takes back a room with its slot."""
         self._taken -= 1
         self.give_back(slot)
 
@@ -62,3 +62,28 @@ class SlotPool:
         slots = [slot for slot in self._free if slot in self._used]
         self._used.clear()
         return slots
+
+
+class Room:
+    """A room that has no slot yet: of whoever reserved it, until one of its methods is called."""
+
+    def __init__(self, pool: SlotPool) -> None:
+        """Belongs to a pool; `SlotPool.reserve` makes it.
+
+        Args:
+          pool: that may end before.
+        """
+        self.pool = pool
+        self._is_owed = True
+
+    def settle(self) -> None:
+        """Notes that it has got its slot."""
+        if self._is_owed:
+            self._is_owed = False
+            self.pool.settle()
+
+    def cancel(self) -> None:
+        """Gives it back, unless it has got its slot."""
+        if self._is_owed:
+            self._is_owed = False
+            self.pool.cancel()

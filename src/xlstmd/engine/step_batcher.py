@@ -5,15 +5,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
+from xlstmd.engine.orders import TakeSteps
 from xlstmd.engine.pace import Pace
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.slot_pool import SlotPool
-from xlstmd.engine.slot_worker import SlotWorker
 from xlstmd.engine.step_job import MS_PER_S, StepDone, StepJob
 from xlstmd.engine.step_queue import StepQueue
 from xlstmd.engine.telemetry import LaneTelemetry
@@ -34,22 +33,18 @@ class StepBatcher:
     def __init__(
         self,
         lane: Lane,
-        worker: SlotWorker,
         pool: SlotPool,
         settings: EngineSettings,
         telemetry: LaneTelemetry,
         *,
-        model: str,
         clock: Clock = time.monotonic,
     ) -> None:
         """Connects a queue with a lane; `start` starts the work."""
         self.pace = Pace()
         self._lane = lane
-        self._worker = worker
         self._pool = pool
         self._settings = settings
         self._telemetry = telemetry
-        self._model = model
         self._clock = clock
         self._queue = StepQueue()
         # Steps of many points between two of their portions, each with its target.
@@ -78,6 +73,11 @@ class StepBatcher:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+    def begin_anew(self, pool: SlotPool) -> None:
+        """Computes into the slots of another pool from now on."""
+        self._pool = pool
+        self.wake()
 
     def wake(self) -> None:
         """Says that there is a free slot again."""
@@ -150,7 +150,7 @@ class StepBatcher:
         """Gives back the targets of steps that do not go on."""
         for job in batch:
             if job.target is not None and job not in self._going_on:
-                self._pool.give_back(job.target)
+                job.pool.give_back(job.target)
                 job.target = None
 
     async def _run(self, batch: Sequence[StepJob]) -> None:
@@ -161,7 +161,7 @@ class StepBatcher:
         left = [job for job in batch if job.is_open]
         for job in left:
             if job.target is None:
-                job.target = self._pool.take()
+                job.target = job.pool.take()
         await self._compute(left)
 
     async def _compute(self, batch: Sequence[StepJob]) -> None:
@@ -171,7 +171,7 @@ class StepBatcher:
         if not moves:
             return
         try:
-            answers = await self._lane.call(partial(self._worker.run, moves))
+            answers = await self._lane.call(TakeSteps(moves))
             if len(answers) != len(jobs):
                 raise RuntimeError(f"model answer: expected {len(jobs)} rows, got {len(answers)}")
         except LaneDown as error:
@@ -192,7 +192,7 @@ class StepBatcher:
             await self._compute(jobs[middle:])
             return
         self._telemetry.poison_isolated.inc()
-        logger.error("model failed", exc_info=error, extra={"model": self._model})
+        logger.error("model failed", exc_info=error, extra={"model": self._lane.model.identity})
         jobs[0].fail(ModelFailed("append", "a step", f"{type(error).__name__} from the model"))
 
     def _deliver(

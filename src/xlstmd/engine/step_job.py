@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xlstmd.engine.slot_worker import Move
+from xlstmd.engine.orders import Move
+from xlstmd.engine.slot_pool import SlotPool
 from xlstmd.models.anomaly_scores import AnomalyScores, joined
-from xlstmd.models.stream_step import StreamAnswer
+from xlstmd.models.stream_step import StreamAnswer, StreamStep
 
 FloatArray = NDArray[np.float64]
 
@@ -74,6 +75,7 @@ class StepJob:
         work: StepWork,
         *,
         tenant: str,
+        pool: SlotPool,
         source: int | None,
         now: float,
         deadline: float | None,
@@ -83,11 +85,13 @@ class StepJob:
         Args:
           work: what to compute.
           tenant: who takes turns with others.
+          pool: of all slots that it uses.
           source: slot of the stream; None for one without a point.
           now: monotonic time in seconds.
           deadline: by the same clock.
         """
         self.tenant = tenant
+        self.pool = pool
         self.deadline = deadline
         self.answer: asyncio.Future[StepDone] = asyncio.get_running_loop().create_future()
         self.slot: int | None = None
@@ -129,14 +133,14 @@ class StepJob:
         if self._started_at is None:
             self._started_at = now
         self.target = target
-        return Move(
-            source=self._source if self._taken == 0 else target,
-            target=target,
+        step = StreamStep(
+            slot=target,
             values=self._work.values[self._taken : self._taken + PORTION_POINTS],
             horizon=self._work.horizon if self._is_last else 0,
             quantile_levels=self._work.quantile_levels,
             anomaly_rate=self._work.anomaly_rate,
         )
+        return Move(self._source if self._taken == 0 else target, step)
 
     def take_in(self, answer: StreamAnswer) -> bool:
         """Keeps the answer to a portion; says whether another one is to follow."""

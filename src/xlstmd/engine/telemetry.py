@@ -48,6 +48,9 @@ class EngineTelemetry:
         self.nonfinite = self._counter(
             "nonfinite_total", "Rows whose forecast had non-finite numbers, by place.", "where"
         )
+        self.lane_restarts = self._counter(
+            "lane_restarts_total", "Workers of a lane that were replaced by another one."
+        )
         self.poison_isolated = self._counter(
             "poison_isolated_total", "Rows on which the model raised, found by halving a batch."
         )
@@ -77,6 +80,7 @@ class LaneTelemetry:
         self.batch_rows = telemetry.batch_rows.labels(model)
         self.cancelled = telemetry.cancelled.labels(model)
         self.poison_isolated = telemetry.poison_isolated.labels(model)
+        self.restarts = telemetry.lane_restarts.labels(model)
         self.nonfinite_output = telemetry.nonfinite.labels(model, "output")
         telemetry.model_loaded.labels(model, version).set(1)
 

@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import logging
+import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,13 +14,16 @@ from typing import Final
 import uvicorn
 
 from xlstmd.engine.engine import Engine
+from xlstmd.engine.lane import Lane, ThreadLane
+from xlstmd.engine.model_source import ModelSource
+from xlstmd.engine.process_lane import ProcessLane
 from xlstmd.engine.sqlite_store import SqliteStore
 from xlstmd.engine.store_folder import StoreFolder
-from xlstmd.engine.tasks import ForecastModel
 from xlstmd.errors import ConfigError
 from xlstmd.server.app import create_app
 from xlstmd.server.connection import Connection
 from xlstmd.server.logs import configure_logs
+from xlstmd.server.service_manager import ServiceManager
 from xlstmd.server.settings import Settings
 from xlstmd.server.stream_connection import StreamConnection
 
@@ -35,12 +39,12 @@ LONGEST_STEPS: Final = 2.0
 
 
 def run(
-    models: Mapping[str, ForecastModel], settings: Settings, *, state_dir: Path | None = None
+    sources: Sequence[ModelSource], settings: Settings, *, state_dir: Path | None = None
 ) -> None:
     """Serves until the process is told to stop (SIGTERM or SIGINT); a second time ends it at once.
 
     Args:
-      models: by name.
+      sources: of the models; each is loaded where it will run.
       settings: of the daemon.
       state_dir: where sessions outlive the process; without one they end with it.
 
@@ -48,18 +52,34 @@ def run(
       ConfigError: the address cannot be listened on, another daemon uses the folder, or the models
         do not fit the settings.
       StoreFailed: what lies in the folder cannot be read.
-      XlstmdError: a model cannot forecast; whatever else it raises comes through too.
+      XlstmdError: a model cannot be loaded or cannot forecast; whatever else it raises comes
+        through too.
     """
     configure_logs(settings.log_level)
     with (
         open_socket(settings.host, settings.port) as listening,
         _opened(state_dir) as store,
     ):
-        server = Server(Engine(models, settings.engine_settings(), store=store), settings)
+        lanes = [make_lane(source, settings.lanes) for source in sources]
+        server = Server(Engine(lanes, settings.engine_settings(), store=store), settings)
         logger.info("listening", extra={"url": url_of(listening)})
         server.run(sockets=[listening])
     if server.failure is not None:
         raise server.failure
+
+
+def make_lane(source: ModelSource, kind: str) -> Lane:
+    """Loads a model into a lane.
+
+    Args:
+      source: of the model.
+      kind: `process` or `thread`.
+
+    Raises:
+      LaneDown: the process ended, or was not ready in time.
+      XlstmdError: the model cannot be loaded; whatever else it raises comes through too.
+    """
+    return ProcessLane(source) if kind == "process" else ThreadLane(source.load())
 
 
 @contextmanager
@@ -116,6 +136,8 @@ class Server(uvicorn.Server):
         """
         self._engine = engine
         self._settings = settings
+        self._manager = ServiceManager(os.environ)
+        self._signs: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         super().__init__(
             uvicorn.Config(
@@ -146,6 +168,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains the engine, then closes what listens and what is connected."""
         logger.info("draining")
+        self._manager.tell("STOPPING=1")
         drain = asyncio.create_task(self._engine.drain(self._settings.drain_timeout_s))
         while not drain.done() and not self.force_exit:
             await asyncio.sleep(POLL_S)
@@ -161,3 +184,6 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         logger.info("ready", extra={"model": self._engine.default_model})
+        self._manager.tell("READY=1", f"STATUS=serving {self._engine.default_model}")
+        is_well = lambda: not self._engine.is_stuck  # noqa: E731  Read again at each sign.
+        self._signs = asyncio.get_running_loop().create_task(self._manager.watch(is_well))

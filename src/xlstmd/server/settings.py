@@ -27,6 +27,9 @@ ENGINE: Final = EngineSettings()
 RUNTIMES: Final = ("native", "torch")
 PRECISIONS: Final = ("float32", "bfloat16", "int8")
 
+# Where models run; see `docs/decisions/0005-lanes-are-processes.md`.
+LANES: Final = ("process", "thread")
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -42,6 +45,8 @@ class Settings:
       precision: of dense products: `float32`, `bfloat16` or `int8`; see `docs/reference/python.md`.
       threads: that the model computes with. Small batches gain nothing from more, and several
         threads on a busy machine wait for each other.
+      lanes: where models run: `process`, each in one of its own, which is replaced when it dies or
+        hangs; `thread`, in the daemon itself, which takes less memory.
       allowed_hosts: further names that `Host` and `Origin` may carry, for a proxy in front.
       log_level: of the daemon's own messages and its access log.
       max_body_bytes: of a request.
@@ -76,6 +81,7 @@ class Settings:
     runtime: str = ""
     precision: str = "float32"
     threads: int = 1
+    lanes: str = "process"
     allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"
     max_body_bytes: int = 16_000_000
@@ -115,6 +121,7 @@ class Settings:
             ("log_level", LOG_LEVELS),
             ("precision", PRECISIONS),
             ("runtime", ("", *RUNTIMES)),
+            ("lanes", LANES),
         ):
             if getattr(self, name) not in known:
                 named = ", ".join(filter(None, known))
