@@ -12,7 +12,7 @@ XlstmdError
 ├─ Overloaded                   try later                                       .retry_after_s
 ├─ DeadlineExceeded             the answer would come too late
 ├─ ModelFailed                  the model raised, or gave non-finite numbers    .field
-├─ LaneDown                     the worker of this model died or hangs          .retry_after_s
+├─ LaneDown                     the worker of this model died or hangs  .retry_after_s .had_it
 ├─ SessionUnknown               there is no such session
 ├─ SessionExpired               the session is gone, and it is known why        .reason
 ├─ SessionConflict              the request does not fit the session as it is
@@ -139,10 +139,17 @@ class ModelFailed(XlstmdError):
 class LaneDown(XlstmdError):
     """The worker that runs this model died or hangs."""
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        """Keeps how long to wait before the next try."""
+    def __init__(self, message: str, *, retry_after_s: float, had_it: bool = False) -> None:
+        """Keeps what the caller needs to go on.
+
+        Args:
+          message: one sentence for people.
+          retry_after_s: how long to wait before the next try.
+          had_it: whether the worker ended over this very order.
+        """
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.had_it = had_it
 
 
 class SessionUnknown(XlstmdError):

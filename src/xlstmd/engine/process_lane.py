@@ -134,16 +134,17 @@ class ProcessLane:
         """Lets go of the process, and fails what is in line."""
         if not self._is_open:
             return
-        self._is_open = self._is_asked = False
+        has_order, self._is_open, self._is_asked = self._is_asked, False, False
         asyncio.get_running_loop().remove_reader(self._run.channel.connection)
         self._run.channel.close()
         line, self._line = self._line, deque()
-        for answer, _ in line:
+        for place, (answer, _) in enumerate(line):
             if not answer.done():
-                answer.set_exception(self._down())
+                answer.set_exception(self._down(had_it=has_order and place == 0))
 
-    def _down(self) -> LaneDown:
-        return LaneDown(f"the worker of {self.model.identity} is down", retry_after_s=RESTART_S)
+    def _down(self, *, had_it: bool = False) -> LaneDown:
+        what = f"the worker of {self.model.identity} is down"
+        return LaneDown(what, retry_after_s=RESTART_S, had_it=had_it)
 
 
 class _Run:

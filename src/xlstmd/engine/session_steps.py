@@ -13,6 +13,7 @@ from xlstmd.engine.session_check import check_append
 from xlstmd.engine.session_door import SessionDoor
 from xlstmd.engine.session_opener import SessionOpener
 from xlstmd.engine.session_parts import SessionParts
+from xlstmd.engine.session_record import SessionKey
 from xlstmd.engine.session_reply import SessionReply
 from xlstmd.engine.session_saver import SAVE_ERRORS, SessionSaver
 from xlstmd.engine.session_table import Session
@@ -126,7 +127,7 @@ class SessionSteps:
     async def _ask(self, session: Session, work: StepWork, deadline: float | None) -> StepDone:
         """Computes what changes nothing."""
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key.tenant, arena.pool, session.slot, work, deadline)
+        job = self._job(session.key, arena.pool, session.slot, work, deadline)
         try:
             done = await arena.step(job)
         finally:
@@ -149,7 +150,7 @@ class SessionSteps:
         self, session: Session, task: AppendTask, work: StepWork, deadline: float | None
     ) -> AppendResult:
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key.tenant, arena.pool, session.slot, work, deadline)
+        job = self._job(session.key, arena.pool, session.slot, work, deadline)
         try:
             done = await arena.step(job)
             # From here to the end of the block nothing waits: all of it happens or nothing.
@@ -176,7 +177,7 @@ class SessionSteps:
         if old is None:
             room = await self._within(deadline, self._opener.make_room(arena))
         pool = arena.pool if room is None else room.pool
-        job = self._job(task.key.tenant, pool, None, work, deadline)
+        job = self._job(task.key, pool, None, work, deadline)
         try:
             done = await arena.step(job)
             session = self._new_session(task, arena.model, job, done, old)
@@ -235,14 +236,14 @@ class SessionSteps:
 
     def _job(
         self,
-        tenant: str,
+        key: SessionKey,
         pool: SlotPool,
         source: int | None,
         work: StepWork,
         deadline: float | None,
     ) -> StepJob:
         now = self._parts.clock()
-        return StepJob(work, tenant=tenant, pool=pool, source=source, now=now, deadline=deadline)
+        return StepJob(work, key=key, pool=pool, source=source, now=now, deadline=deadline)
 
     def _new_session(
         self, task: AppendTask, model: str, job: StepJob, done: StepDone, old: Session | None

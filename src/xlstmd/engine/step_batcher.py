@@ -15,6 +15,7 @@ from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.slot_pool import SlotPool
 from xlstmd.engine.step_job import MS_PER_S, StepDone, StepJob
 from xlstmd.engine.step_queue import StepQueue
+from xlstmd.engine.suspects import Suspects
 from xlstmd.engine.telemetry import LaneTelemetry
 from xlstmd.errors import DeadlineExceeded, InputError, LaneDown, ModelFailed
 from xlstmd.models.stream_step import StreamAnswer
@@ -47,6 +48,8 @@ class StepBatcher:
         self._telemetry = telemetry
         self._clock = clock
         self._queue = StepQueue()
+        self._suspects = Suspects(clock)
+        telemetry.watch_suspects(lambda: len(self._suspects))
         # Steps of many points between two of their portions, each with its target.
         self._going_on: list[StepJob] = []
         self._something_waits = asyncio.Event()
@@ -90,8 +93,9 @@ class StepBatcher:
           DeadlineExceeded: the deadline has passed.
           LaneDown: the lane's worker is dead or hangs.
           InputError: the model refuses the values, or has nothing to forecast from.
-          ModelFailed: the model fails on this step.
+          ModelFailed: the model fails on this step, or its worker would.
         """
+        self._suspects.check(job.key)
         self._queue.add(job)
         self._something_waits.set()
         timer = None
@@ -142,9 +146,22 @@ class StepBatcher:
         settings = self._settings
         going_on, self._going_on = self._going_on, []
         self._put_back([job for job in going_on if not job.is_open])
-        batch = [job for job in going_on if job.is_open]
-        rows = min(settings.max_batch_rows, self._pool.spare)
-        return batch + self._queue.take(max_rows=rows, max_points=settings.max_batch_points)
+        going_on = [job for job in going_on if job.is_open]
+        if going_on and self._goes_alone(going_on[0]):
+            # The others have their turn after this one's portion.
+            self._going_on = going_on[1:]
+            return going_on[:1]
+        batch = [job for job in going_on if not self._goes_alone(job)]
+        self._going_on = [job for job in going_on if self._goes_alone(job)]
+        return batch + self._queue.take(
+            max_rows=min(settings.max_batch_rows, self._pool.spare),
+            max_points=settings.max_batch_points,
+            goes_alone=self._goes_alone,
+            has_company=bool(batch),
+        )
+
+    def _goes_alone(self, job: StepJob) -> bool:
+        return self._suspects.is_alone(job.key)
 
     def _put_back(self, batch: Sequence[StepJob]) -> None:
         """Gives back the targets of steps that do not go on."""
@@ -175,6 +192,8 @@ class StepBatcher:
             if len(answers) != len(jobs):
                 raise RuntimeError(f"model answer: expected {len(jobs)} rows, got {len(answers)}")
         except LaneDown as error:
+            if error.had_it:
+                self._suspects.note_crash(job.key for job in jobs)
             for job in jobs:
                 job.fail(LaneDown(str(error), retry_after_s=RESTART_S))
         except Exception as error:
@@ -192,6 +211,7 @@ class StepBatcher:
             await self._compute(jobs[middle:])
             return
         self._telemetry.poison_isolated.inc()
+        self._suspects.note_failure(jobs[0].key)
         logger.error("model failed", exc_info=error, extra={"model": self._lane.model.identity})
         jobs[0].fail(ModelFailed("append", "a step", f"{type(error).__name__} from the model"))
 
@@ -213,11 +233,13 @@ class StepBatcher:
                 job.fail(InputError("append", error.expected, error.got, code=error.code))
             elif answer.error is not None or not _is_finite(answer):
                 self._telemetry.nonfinite_output.inc()
+                self._suspects.note_failure(job.key)
                 got = "numbers that are none, or beyond float64"
                 job.fail(ModelFailed("append", "a finite answer", got))
             elif job.take_in(answer):
                 self._going_on.append(job)
             else:
+                self._suspects.note_success(job.key)
                 done = job.succeed(answer)
                 self._telemetry.queue_seconds.observe(done.queue_ms / MS_PER_S)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlstmd.engine.orders import Move
+from xlstmd.engine.session_record import SessionKey
 from xlstmd.engine.slot_pool import SlotPool
 from xlstmd.models.anomaly_scores import AnomalyScores, joined
 from xlstmd.models.stream_step import StreamAnswer, StreamStep
@@ -74,7 +75,7 @@ class StepJob:
         self,
         work: StepWork,
         *,
-        tenant: str,
+        key: SessionKey,
         pool: SlotPool,
         source: int | None,
         now: float,
@@ -84,13 +85,13 @@ class StepJob:
 
         Args:
           work: what to compute.
-          tenant: who takes turns with others.
+          key: of the session.
           pool: of all slots that it uses.
           source: slot of the stream; None for one without a point.
           now: monotonic time in seconds.
           deadline: by the same clock.
         """
-        self.tenant = tenant
+        self.key = key
         self.pool = pool
         self.deadline = deadline
         self.answer: asyncio.Future[StepDone] = asyncio.get_running_loop().create_future()

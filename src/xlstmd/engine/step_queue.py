@@ -1,7 +1,7 @@
 """Steps that wait for a model: fair between tenants, and between the sessions of one."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from xlstmd.engine.step_job import StepJob
 
@@ -31,30 +31,42 @@ class StepQueue:
     def add(self, job: StepJob) -> None:
         """Takes in a step; it counts until `leave`."""
         self._inside.add(job)
-        self._lines.setdefault(job.tenant, OrderedDict())[job] = None
+        self._lines.setdefault(job.key.tenant, OrderedDict())[job] = None
 
     def leave(self, job: StepJob) -> None:
         """Lets go of a settled step."""
         self._inside.discard(job)
-        line = self._lines.get(job.tenant)
+        line = self._lines.get(job.key.tenant)
         if line is not None:
             line.pop(job, None)
             if not line:
-                del self._lines[job.tenant]
+                del self._lines[job.key.tenant]
 
-    def take(self, *, max_rows: int, max_points: int) -> list[StepJob]:
+    def take(
+        self,
+        *,
+        max_rows: int,
+        max_points: int,
+        goes_alone: Callable[[StepJob], bool],
+        has_company: bool,
+    ) -> list[StepJob]:
         """Takes the next batch.
 
         Args:
           max_rows: of the batch.
           max_points: of all its steps together; a larger step goes alone.
+          goes_alone: says whether a step may share no batch.
+          has_company: whether others are in the batch already.
         """
         batch: list[StepJob] = []
         points = 0
         while self._lines and len(batch) < max_rows:
             tenant, line = next(iter(self._lines.items()))
             job = next(iter(line))
-            if batch and points + job.points > max_points:
+            is_alone = goes_alone(job)
+            if (batch and points + job.points > max_points) or (
+                is_alone and (batch or has_company)
+            ):
                 break
             del line[job]
             self._lines.move_to_end(tenant)
@@ -63,4 +75,6 @@ class StepQueue:
             if job.is_open:
                 batch.append(job)
                 points += job.points
+                if is_alone:
+                    break
         return batch

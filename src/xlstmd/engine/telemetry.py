@@ -54,6 +54,9 @@ class EngineTelemetry:
         self.poison_isolated = self._counter(
             "poison_isolated_total", "Rows on which the model raised, found by halving a batch."
         )
+        self.suspects = self._gauge(
+            "suspect_sessions", "Sessions that broke the model, whose steps share no batch now."
+        )
         self.sessions = SessionTelemetry(self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -91,6 +94,10 @@ class LaneTelemetry:
     def missed(self, stage: str) -> None:
         """Counts a missed deadline."""
         self._telemetry.deadline_missed.labels(self._model, stage).inc()
+
+    def watch_suspects(self, count: Callable[[], float]) -> None:
+        """Reads the number of suspects from a function whenever somebody asks."""
+        self._telemetry.suspects.labels(self._model).set_function(count)
 
     def watch(
         self,

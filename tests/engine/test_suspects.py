@@ -1,0 +1,137 @@
+"""Sessions that break the model, again and again: they go alone, and others do not pay for them."""
+
+import asyncio
+
+import pytest
+
+from tests.engine.streams import FakeStreamModel, Replay, assert_same, key, running, step
+from tests.engine.test_process_lane import engine, until_up
+from tests.fakes import POISON, ManualClock
+from tests.faulty_models import EXIT
+from xlstmd.engine.step_job import PORTION_POINTS
+from xlstmd.engine.suspects import CRASHES, FAILURES, MOST, Suspects
+from xlstmd.errors import LaneDown, ModelFailed
+
+
+def run(law):
+    asyncio.run(asyncio.wait_for(law(), 60.0))
+
+
+async def together(model, sessions, requests):
+    """Sends requests that wait for one another's batch, and gives their answers."""
+    model.release.clear()
+    blocker = asyncio.ensure_future(sessions.append(step("blocker", None, rate=None, horizon=1)))
+    await model.until_entered()
+    waiting = [asyncio.ensure_future(sessions.append(request)) for request in requests]
+    await asyncio.sleep(0.02)
+    model.batches.clear()
+    model.release.set()
+    await blocker
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_a_repeat_offender_goes_alone_until_a_step_goes_well():
+    async def law():
+        model = FakeStreamModel()
+        async with running(model) as sessions:
+            for name in ("blocker", "bad", "g0", "g1", "g2"):
+                await sessions.append(step(name, 1, 1.0))
+            for turn in range(FAILURES + 1):
+                bad = step("bad", 2, POISON)
+                goods = [step(f"g{number}", 2 + turn, 2.0) for number in range(3)]
+                model.entered.clear()
+                failed, *fine = await together(model, sessions, [bad, *goods])
+                assert isinstance(failed, ModelFailed)
+                assert [one.seq for one in fine] == [2 + turn] * 3
+                if turn < FAILURES:
+                    # The batch broke and was halved.
+                    assert len(model.batches) > 2
+            assert sorted(map(len, model.batches)) == [1, 3]
+            assert (await sessions.append(step("bad", 2, 2.0))).seq == 2
+            model.entered.clear()
+            requests = [step("bad", 3, 1.0), step("g0", 6, 1.0)]
+            await together(model, sessions, requests)
+            assert list(map(len, model.batches)) == [2]
+
+    run(law)
+
+
+def test_a_long_step_of_a_suspect_takes_turns_with_the_others():
+    async def law():
+        model = FakeStreamModel()
+        async with running(model) as sessions:
+            await sessions.append(step("blocker", 1, 1.0))
+            for _ in range(FAILURES):
+                with pytest.raises(ModelFailed):
+                    await sessions.append(step("bad", 1, POISON))
+            model.entered.clear()
+            long = [0.5] * (2 * PORTION_POINTS + 1)
+            requests = [step("bad", 1, *long), step("long", 1, *long), step("short", 1, 1.0)]
+            answers = await together(model, sessions, requests)
+            for request, answer in zip(requests, answers, strict=True):
+                assert_same(answer, Replay(FakeStreamModel())(request))
+            for batch in model.batches:
+                portions = [len(values) for values in batch]
+                assert len(portions) == 1 or max(portions) <= PORTION_POINTS
+
+    run(law)
+
+
+def test_whoever_ends_the_worker_alone_is_refused_and_the_others_are_not():
+    async def law():
+        async with engine() as (made, _):
+            sessions = made.sessions
+
+            async def ended(*requests):
+                answers = await asyncio.gather(
+                    *map(sessions.append, requests), return_exceptions=True
+                )
+                await until_up(made)
+                return answers
+
+            assert isinstance((await ended(step("bad", 1, EXIT)))[0], LaneDown)
+            bad, _ = await ended(step("bad", 1, EXIT), step("good", 1, 1.0))
+            assert isinstance(bad, LaneDown)
+            (bad,) = await ended(step("bad", 1, EXIT))
+            assert isinstance(bad, ModelFailed)
+            assert "ended it 2 times" in str(bad)
+            assert (await sessions.append(step("good", 1, 1.0))).seq == 1
+            restarts = made.telemetry.registry.get_sample_value(
+                "xlstmd_lane_restarts_total", {"model": "echo"}
+            )
+            assert restarts == 2
+
+    run(law)
+
+
+def test_refusals_grow_and_end_and_old_records_are_forgotten():
+    clock = ManualClock()
+    suspects = Suspects(clock)
+    one = key("one")
+    suspects.note_crash([one, key("other")])
+    assert suspects.is_alone(one)
+    suspects.check(one)
+    lasted = []
+    for _ in range(CRASHES - 1):
+        suspects.note_crash([one])
+    for _ in range(12):
+        suspects.note_crash([one])
+        since = clock.now
+        with pytest.raises(ModelFailed, match="refused for"):
+            suspects.check(one)
+        while True:
+            clock.advance(1.0)
+            try:
+                suspects.check(one)
+            except ModelFailed:
+                continue
+            break
+        lasted.append(clock.now - since)
+    assert lasted[:3] == [60.0, 120.0, 240.0]
+    assert lasted[-1] == 3600.0
+    suspects.note_success(one)
+    suspects.check(one)
+    assert not suspects.is_alone(one)
+    for number in range(MOST + 10):
+        suspects.note_crash([key(f"n{number}")])
+    assert len(suspects) == MOST
