@@ -22,7 +22,7 @@ from tests.engine.streams import (
     step,
 )
 from tests.engine.test_sessions import refused, run
-from tests.fakes import ManualClock
+from tests.fakes import ManualClock, settle
 from tests.small_models import random_forecaster
 from xlstmd.engine import session_saver
 from xlstmd.engine.session_keeper import LARGE_REPLY_BYTES
@@ -491,5 +491,47 @@ def test_metrics_tell_what_happens(tmp_path):
         assert value('session_restore_seconds_count{model="echo"}') == 1
         assert value("snapshot_errors_total") == 0
         await engine.drain(5.0)
+
+    run(law)
+
+
+def test_room_is_made_before_it_is_needed():
+    async def law():
+        store, model = MemoryStore(), FakeStreamModel()
+        async with running(model, store=store, rooms=64) as sessions:
+            for number in range(61):
+                await sessions.append(step(f"s{number}", 1, float(number)))
+            hot = sessions._parts.table.of(model.identity)
+            while len(hot) > 56:
+                await asyncio.sleep(0.01)
+            # Three rooms were left of eight that are kept free: the oldest five have gone.
+            assert [one.id for one in hot] == [f"s{number}" for number in range(5, 61)]
+            assert store.commits == [[(f"s{number}", 1) for number in range(5)]]
+            # While the disk is slow, rooms are there all the same.
+            store.held_back = []
+            for number in range(61, 69):
+                await sessions.append(step(f"s{number}", 1, float(number)))
+            store.let_go()
+            for number in (0, 30, 68):
+                again = step(f"s{number}", 2, 7.0)
+                replay = Replay(model)
+                replay(step(f"s{number}", 1, float(number)))
+                assert_same(await sessions.append(again), replay(again))
+
+    run(law)
+
+
+def test_room_that_cannot_be_made_ahead_costs_nobody_a_step():
+    async def law():
+        store, model = MemoryStore(), FakeStreamModel()
+        async with running(model, store=store, rooms=64) as sessions:
+            store.failing = True
+            for number in range(64):
+                assert (await sessions.append(step(f"s{number}", 1, 1.0))).seq == 1
+                await settle()
+            with pytest.raises(StoreFull):
+                await sessions.append(step("more", 1, 1.0))
+            store.failing = False
+            assert (await sessions.append(step("more", 1, 1.0))).seq == 1
 
     run(law)

@@ -4,9 +4,13 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from xlstmd.engine.batcher import JITTER, LONGEST_RETRY_S, SHORTEST_RETRY_S
 from xlstmd.errors import Overloaded
+
+# Callers are told whole seconds: a spread of less than some of them would be none.
+LEAST_SPREAD_S: Final = 3.0
 
 
 class SessionDoor:
@@ -62,7 +66,8 @@ class SessionDoor:
         """Makes the error for somebody who finds no room."""
         seconds = min(max(self._expected_s(), SHORTEST_RETRY_S), LONGEST_RETRY_S)
         # Callers refused together should not come back together.
-        return Overloaded(message, retry_after_s=seconds * (1.0 + JITTER * random.random()))
+        spread = max(JITTER * seconds, LEAST_SPREAD_S)
+        return Overloaded(message, retry_after_s=seconds + spread * random.random())
 
     async def until_empty(self) -> None:
         """Waits until nobody is inside."""

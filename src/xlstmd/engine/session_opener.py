@@ -1,7 +1,6 @@
 """Finds sessions wherever they are, brings them into memory, and makes room for them."""
 
 import asyncio
-from itertools import islice
 from typing import Final
 
 from xlstmd.engine.session_arena import SessionArena
@@ -11,6 +10,7 @@ from xlstmd.engine.session_payload import LAYOUT
 from xlstmd.engine.session_record import Ending, SessionKey, SessionRecord, Tombstone
 from xlstmd.engine.session_reply import unpack_reply
 from xlstmd.engine.session_saver import SessionSaver
+from xlstmd.engine.session_spiller import SessionSpiller
 from xlstmd.engine.session_table import DURABLE, EVERY_STEP, Session
 from xlstmd.engine.slot_pool import Room
 from xlstmd.errors import (
@@ -19,9 +19,6 @@ from xlstmd.errors import (
     SessionUnknown,
     SnapshotDamaged,
 )
-
-# Sessions that are looked at for one that can go; the first ones were not used for longest.
-_LOOKED_AT: Final = 256
 
 _REASONS: Final = {
     Ending.IDLE: "had no request for too long",
@@ -53,6 +50,7 @@ class SessionOpener:
         self._restores = asyncio.Semaphore(parts.settings.max_restores)
         self._saver = saver
         self._door = door
+        self._spiller = SessionSpiller(parts, saver)
 
     async def find(self, key: SessionKey) -> Session | SessionRecord:
         """Gives a session from memory, or else its record.
@@ -164,28 +162,22 @@ class SessionOpener:
         while True:
             room = arena.pool.reserve()
             if room is not None:
+                self._spiller.look(arena)
                 return room
-            victim = self._victim(arena)
-            if victim is None:
+            if not await self._spiller.spill_one(arena):
                 raise self._door.overloaded(f"all {arena.pool.rooms} slots of sessions are taken")
-            async with self._turns.of(victim.key):
-                await self.spill(victim)
 
     async def spill(self, session: Session) -> None:
         """Leaves a session to the store alone; raises as `SessionSaver.save` does."""
-        if session.seq > session.durable_seq or session.is_due(self._clock()):
-            await self._saver.save(session)
-        if self._table.get(session.key) is session:
-            arena = self._arenas[session.model]
-            self._telemetry.evictions.labels(arena.name, "spilled").inc()
-            await self.remove(session)
+        await self._spiller.spill(session)
 
     async def remove(self, session: Session) -> None:
         """Takes a session out of memory; nothing of it stays there."""
-        arena = self._arenas[session.model]
-        self._table.remove(session)
-        arena.vacate(session.slot)
-        await arena.sweep()
+        await self._spiller.remove(session)
+
+    async def stop(self) -> None:
+        """Ends what is done in the background."""
+        await self._spiller.stop()
 
     def lose(self, arena: SessionArena) -> None:
         """Leaves all sessions of slots that are gone to the store, as far as it has them."""
@@ -202,17 +194,6 @@ class SessionOpener:
             name = self._arenas[session.model].name
             self._telemetry.evictions.labels(name, reason.value).inc()
         await self.remove(session)
-
-    def _victim(self, arena: SessionArena) -> Session | None:
-        if self._store is None:
-            return None
-        unsaved = None
-        for key, session in islice(self._table.of(arena.model).items(), _LOOKED_AT):
-            if self._turns.is_free(key):
-                if session.seq == session.durable_seq:
-                    return session
-                unsaved = unsaved or session
-        return unsaved
 
     def _bury(self, record: SessionRecord, reason: Ending) -> SessionExpired:
         self._tombstones.add(record.key, reason)

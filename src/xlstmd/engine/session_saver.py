@@ -49,6 +49,10 @@ class SessionSaver:
         arena = self._arenas[session.model]
         await self._save(arena, [session], durable=session.is_durable)
 
+    async def save_all(self, arena: SessionArena, sessions: Sequence[Session]) -> None:
+        """Writes a group of sessions of one arena as they are now; raises as `save` does."""
+        await self._save(arena, sessions, durable=False)
+
     async def save_first(self, session: Session) -> None:
         """Writes a session that is not in the table yet; raises as `save` does."""
         now = self._clock()

@@ -132,6 +132,7 @@ class EngineSessions:
 
     async def stop(self, timeout_s: float) -> None:
         """Brings everything to the store, and stops."""
+        await self._opener.stop()
         await self._keeper.stop(timeout_s)
         for arena in self._parts.arenas.values():
             await arena.stop()

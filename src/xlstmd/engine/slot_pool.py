@@ -26,6 +26,11 @@ class SlotPool:
         """Slots that can be computed in now."""
         return len(self._free) - self._owed
 
+    @property
+    def free_rooms(self) -> int:
+        """Rooms that nobody has."""
+        return self.rooms - self._taken
+
     def reserve(self) -> "Room | None":
         """Takes a room, if there is one."""
         if self._taken == self.rooms:
