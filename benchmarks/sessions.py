@@ -2,12 +2,15 @@
 
     python -m benchmarks.sessions [--sessions N] [--active N] [--seconds S] [--churn N]
 
-One thread for the model, a store on disk, no HTTP. Steps arrive at fixed moments whether or not the
-ones before are answered, and their latency counts from those moments.
+The model in a process with one thread, a store on disk, no HTTP: whoever asks shares the process,
+the thread and the event loop of the engine. Memory is that of both processes. Steps arrive at
+fixed moments whether or not the ones before are answered, and their latency counts from those
+moments.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 from benchmarks.harness import (
     EXIT_COULD_NOT_RUN,
@@ -27,14 +31,14 @@ from benchmarks.harness import (
     write_report,
 )
 from xlstmd.engine.engine import Engine
-from xlstmd.engine.lane import ThreadLane
+from xlstmd.engine.model_source import ModelSource
+from xlstmd.engine.process_lane import ProcessLane
 from xlstmd.engine.session_record import SessionKey
 from xlstmd.engine.session_tasks import AppendTask, Sessions
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.sqlite_store import SqliteStore
 from xlstmd.engine.store_folder import StoreFolder
 from xlstmd.errors import XlstmdError
-from xlstmd.models.forecaster import Forecaster, load_forecaster
 
 POINTS = 64
 RATE_HZ = 10.0
@@ -111,39 +115,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         churn=options.churn,
     )
     try:
-        forecaster = load_forecaster(options.model, threads=1)
-        if not isinstance(forecaster, Forecaster):
-            raise BenchmarkError(f"{forecaster.identity} cannot be fed point by point")
+        source = ModelSource(
+            loader="xlstmd.models.forecaster:load_forecaster",
+            arguments={"name_or_path": options.model, "threads": 1},
+        )
         rows = [
-            *asyncio.run(steady(forecaster, plan)),
-            *asyncio.run(restores(forecaster)),
-            *asyncio.run(churned(forecaster, plan)),
+            *uvloop.run(steady(source, plan)),
+            *uvloop.run(restores(source)),
+            *uvloop.run(churned(source, plan)),
         ]
     except (BenchmarkError, XlstmdError) as error:
         console().print(str(error), markup=False)
         return EXIT_COULD_NOT_RUN
-    console().print(rows_table(rows, "Sessions, one thread for the model, a store on disk"))
+    console().print(rows_table(rows, "Sessions, a process for the model, a store on disk"))
     console().print(f"Wrote {write_report(rows, options.output).name}.")
     return 0
 
 
-async def steady(forecaster: Forecaster, plan: Plan) -> list[Row]:
+async def steady(source: ModelSource, plan: Plan) -> list[Row]:
     """Creates all sessions and feeds some of them at a steady rate."""
+    lane = ProcessLane(source)
+    slot_bytes = slot_bytes_of(lane)
     with tempfile.TemporaryDirectory() as folder:
-        before = resident_mb()
-        engine = await started(forecaster, folder, plan.sessions)
+        before = resident_mb(lane)
+        engine = await started(lane, folder, plan.sessions)
         client = Client(engine.sessions)
         for first in range(0, plan.sessions, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, plan.sessions))
             await asyncio.gather(*(client.feed(number, POINTS) for number in numbers))
-        grown = resident_mb() - before
+        grown = resident_mb(lane) - before
         latencies: list[float] = []
         start = time.perf_counter() + WARM_UP_S
         await asyncio.gather(
             *(tick(client, number, start, plan, latencies) for number in range(plan.active))
         )
         await engine.drain(60.0)
-    announced = plan.sessions * forecaster.slot_bytes / MEGA
+    announced = plan.sessions * slot_bytes / MEGA
     name = f"sessions-{plan.active}-at-{RATE_HZ:g}hz"
     middle, tail = (MILLI * float(np.percentile(latencies, part)) for part in (50, 99))
     late = 100.0 * float(np.mean(np.array(latencies) > LATE_S))
@@ -169,10 +176,10 @@ async def tick(
         latencies.append(time.perf_counter() - due)
 
 
-async def restores(forecaster: Forecaster) -> list[Row]:
+async def restores(source: ModelSource) -> list[Row]:
     """Times steps of sessions that lie in the store alone."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = await started(forecaster, folder, RESTORES // 2)
+        engine = await started(ProcessLane(source), folder, RESTORES // 2)
         client = Client(engine.sessions)
         for number in range(RESTORES):
             await client.feed(number, POINTS)
@@ -195,28 +202,29 @@ async def restores(forecaster: Forecaster) -> list[Row]:
     ]
 
 
-async def churned(forecaster: Forecaster, plan: Plan) -> list[Row]:
-    """Creates and ends sessions, and looks at the memory of the process."""
+async def churned(source: ModelSource, plan: Plan) -> list[Row]:
+    """Creates and ends sessions, and looks at the memory of both processes."""
+    lane = ProcessLane(source)
     with tempfile.TemporaryDirectory() as folder:
-        engine = await started(forecaster, folder, AT_ONCE)
+        engine = await started(lane, folder, AT_ONCE)
         client = Client(engine.sessions)
         sizes = []
         for first in range(0, plan.churn, AT_ONCE // 2):
             numbers = range(first, first + AT_ONCE // 2)
             await asyncio.gather(*(client.feed(number, 1) for number in numbers))
             await asyncio.gather(*(client.end(number) for number in numbers))
-            sizes.append(resident_mb())
+            sizes.append(resident_mb(lane))
         await engine.drain(60.0)
     tenth = max(len(sizes) // 10, 1)
     growth = float(np.median(sizes[-tenth:]) - np.median(sizes[tenth : 2 * tenth]))
     return [Row(id=f"churn-{plan.churn}-growth", value=growth, unit="MB", better="lower")]
 
 
-async def started(forecaster: Forecaster, folder: str, sessions: int) -> Engine:
+async def started(lane: ProcessLane, folder: str, sessions: int) -> Engine:
     """Gives a running engine with slots for so many sessions and a store in the folder."""
-    settings = EngineSettings(session_bytes=sessions * forecaster.slot_bytes)
+    settings = EngineSettings(session_bytes=sessions * slot_bytes_of(lane))
     store = SqliteStore(StoreFolder(Path(folder)))
-    engine = Engine([ThreadLane(forecaster)], settings, store=store)
+    engine = Engine([lane], settings, store=store)
     await engine.start()
     return engine
 
@@ -226,9 +234,17 @@ def session_key(number: int) -> SessionKey:
     return SessionKey("benchmark", "forecast", f"s{number}")
 
 
-def resident_mb() -> float:
-    """Gives the resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+def slot_bytes_of(lane: ProcessLane) -> int:
+    """Gives the bytes of one session."""
+    if lane.model.slot_bytes is None:
+        raise BenchmarkError(f"{lane.model.identity} cannot be fed point by point")
+    return lane.model.slot_bytes
+
+
+def resident_mb(lane: ProcessLane) -> float:
+    """Gives the resident memory of this process and the model's."""
+    files = [Path(f"/proc/{pid}/statm") for pid in (os.getpid(), lane.pid)]
+    pages = sum(int(file.read_text(encoding="ascii").split()[1]) for file in files)
     return pages * 4096 / MEGA
 
 

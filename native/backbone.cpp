@@ -81,7 +81,7 @@ int64_t xlstmd_backbone::rows_together(int64_t rows, int64_t steps) const {
 }
 
 xlstmd_backbone::Room xlstmd_backbone::reserve(xlstmd_pool &pool, int64_t rows, int64_t steps,
-                                               size_t of_caller) const {
+                                               size_t of_caller, size_t kept) const {
   size_t shared = of_caller, each = 0;
   for (const auto &block : blocks) {
     shared = std::max(shared, block->scratch_bytes(rows, steps));
@@ -89,8 +89,9 @@ xlstmd_backbone::Room xlstmd_backbone::reserve(xlstmd_pool &pool, int64_t rows, 
   }
   pool.reserve(each);
   const auto stream = static_cast<size_t>(rows * steps * width);
-  xlstmd::Pieces memory(pool.shared(shared + xlstmd::Pieces::bytes<float>(stream)));
-  return {memory.take<float>(stream), memory.take<char>(shared)};
+  using xlstmd::Pieces;
+  Pieces memory(pool.shared(Pieces::bytes<float>(stream) + Pieces::bytes<char>(kept) + shared));
+  return {memory.take<float>(stream), memory.take<char>(kept), memory.take<char>(shared)};
 }
 
 void xlstmd_backbone::forward(xlstmd::Flow &flow, int64_t outputs) const {
@@ -148,8 +149,8 @@ extern "C" int32_t xlstmd_backbone_forward(xlstmd_pool *pool, const xlstmd_backb
     for (int64_t first = 0; first < rows; first += together) {
       const int64_t token = first * steps;
       xlstmd::Flow flow{*pool, std::min(together, rows - first), steps, width, room.stream,
-                        valid ? valid + token : nullptr, reset ? reset + token : nullptr, arena,
-                        stride, source + first, target + first, room.scratch};
+                        valid ? valid + token : nullptr, reset ? reset + token : nullptr, stride,
+                        arena, source + first, arena, target + first, room.scratch};
       std::copy_n(x + token * width, flow.tokens() * width, flow.x);
       backbone->forward(flow, outputs);
       flow.normed(backbone->norm, y + first * outputs * width);

@@ -27,12 +27,13 @@ struct xlstmd_backbone {
   int64_t rows_together(int64_t rows, int64_t steps) const;
 
   // All memory of a call is there before the first number of a state is written: the residual
-  // stream, and what the blocks and the caller, each in its turn, compute in.
+  // stream, what the caller keeps, and what the blocks and the caller, each in its turn, compute in.
   struct Room {
     float *stream;
-    void *scratch;
+    void *kept, *scratch;
   };
-  Room reserve(xlstmd_pool &pool, int64_t rows, int64_t steps, size_t of_caller = 0) const;
+  Room reserve(xlstmd_pool &pool, int64_t rows, int64_t steps, size_t of_caller = 0,
+               size_t kept = 0) const;
 
   // Moves the residual stream and the states through all blocks. The last `outputs` steps of each
   // row are kept.

@@ -16,18 +16,20 @@ struct Flow {
   int64_t rows, steps, width;
   float *x;  // [rows * steps][width], the residual stream
   const uint8_t *valid, *reset;  // [rows][steps] or null
-  float *arena;
-  int64_t stride;
-  const int64_t *source, *target;  // [rows], slots
+  int64_t stride;                // of the slots' arenas, which may be one
+  const float *from;
+  const int64_t *source;  // [rows], slots
+  float *to;
+  const int64_t *target;
   void *scratch;                   // of `Block::scratch_bytes`
 
   int64_t tokens() const { return rows * steps; }
   bool holds(int64_t row, int64_t t) const { return valid && !valid[row * steps + t]; }
   bool empties(int64_t row, int64_t t) const { return reset && reset[row * steps + t]; }
   const float *before(int64_t row, int64_t offset) const {
-    return arena + source[row] * stride + offset;
+    return from + source[row] * stride + offset;
   }
-  float *after(int64_t row, int64_t offset) const { return arena + target[row] * stride + offset; }
+  float *after(int64_t row, int64_t offset) const { return to + target[row] * stride + offset; }
 
   // Shares tokens among the threads, a few at a time; `work` is that of one, as the pool counts.
   template <class F>
@@ -40,8 +42,8 @@ struct Flow {
     });
   }
 
-  void normed(const Norm &norm, float *to) const {
-    each_token(16 * width, [&](int64_t token) { norm.row(x + token * width, width, to + token * width); });
+  void normed(const Norm &norm, float *y) const {
+    each_token(16 * width, [&](int64_t token) { norm.row(x + token * width, width, y + token * width); });
   }
 };
 

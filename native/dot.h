@@ -1,10 +1,10 @@
-// Dot products of the short formats: the only place with instructions of one CPU.
+// Short formats and their dot products: the only place with instructions of one CPU.
 #ifndef XLSTMD_DOT_H
 #define XLSTMD_DOT_H
 
 #include "vec.h"
 
-#if defined(__AVX512BF16__) || defined(__AVX512VNNI__)
+#if defined(__F16C__) || defined(__AVX512BF16__) || defined(__AVX512VNNI__)
 #include <immintrin.h>
 #endif
 
@@ -28,6 +28,28 @@ inline void store_bfloat16(uint16_t *to, VecF x, int count) {
   const VecH halves = __builtin_convertvector(kept, VecH);
   __builtin_memcpy(to, &halves, 2 * static_cast<size_t>(count));
 }
+
+// Numbers that float16 holds exactly: whether this level reads them, which they are, and reading them.
+#if defined(__F16C__)
+inline constexpr bool kReadsFloat16 = true;
+inline uint16_t to_float16(float x) { return static_cast<uint16_t>(_cvtss_sh(x, 0)); }
+inline bool is_float16(float x) {
+  const float back = _cvtsh_ss(to_float16(x));
+  return std::memcmp(&back, &x, sizeof x) == 0;
+}
+inline VecF load_float16(const uint16_t *from) {
+#if defined(__AVX512F__)
+  return (VecF)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i *)from));
+#else
+  return (VecF)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#endif
+}
+#else
+inline constexpr bool kReadsFloat16 = false;
+inline uint16_t to_float16(float) { return 0; }
+inline bool is_float16(float) { return false; }
+inline VecF load_float16(const uint16_t *) { return VecF{}; }
+#endif
 
 // sum + two products a lane: a pair of bfloat16 inputs by the pairs of weights.
 inline VecF dot2(VecF sum, uint32_t pair, VecI weights) {

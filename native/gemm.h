@@ -30,7 +30,7 @@ inline void block(int64_t depth, Left<E> a, const E *b, int64_t pitch, SumOf<E> 
       sums[r][v] = add ? load<T>(c + r * c_row + v * kLanes<T>) : Vec<T>{};
   const E *rows[ROWS];
   for (int r = 0; r < ROWS; r++) rows[r] = a.at + r * a.row;
-  accumulate<T, ROWS, VECTORS>(sums, depth, rows, a.step, b, pitch);
+  accumulate<T, ROWS, VECTORS>(sums, depth, rows, a.step, Columns<E>{b, pitch});
   for (int r = 0; r < ROWS; r++)
     for (int v = 0; v < VECTORS; v++) store<T>(c + r * c_row + v * kLanes<T>, sums[r][v]);
 }

@@ -78,12 +78,12 @@ void quantize_row(const float *x, int64_t inputs, char *to) {
   }
 }
 
-template <int ROWS, int VECTORS>
-void tile_float32(const float *x, int64_t x_row, int64_t depth, const float *panel, float *to) {
+template <int ROWS, int VECTORS, class From>
+void tile_float32(const float *x, int64_t x_row, int64_t depth, const From &panel, float *to) {
   VecF sums[ROWS][VECTORS] = {};
   const float *rows[ROWS];
   for (int r = 0; r < ROWS; r++) rows[r] = x + r * x_row;
-  accumulate<float, ROWS, VECTORS>(sums, depth, rows, 1, panel, kPanel<float>);
+  accumulate<float, ROWS, VECTORS>(sums, depth, rows, 1, panel);
   for (int r = 0; r < ROWS; r++)
     for (int v = 0; v < VECTORS; v++)
       store<float>(to + r * kPanel<float> + v * kLanes<float>, sums[r][v]);
@@ -147,10 +147,35 @@ int64_t Matrix::depth_groups() const {
   return (inputs_ + group - 1) / group;
 }
 
+int64_t Matrix::panel_words() const {
+  constexpr int kMixed = MixedColumns::kShort * kLanes<float> / 2 + MixedColumns::kWide * kLanes<float>;
+  return depth_groups() * (mixed_ ? kMixed : kPanel<float>);
+}
+
+MixedColumns Matrix::mixed_panel(int64_t panel) const {
+  const float *words = packed_.as<float>() + panel * panel_words();
+  return {reinterpret_cast<const uint16_t *>(words),
+          words + inputs_ * MixedColumns::kShort * kLanes<float> / 2};
+}
+
+void Matrix::put_mixed(int64_t output, int64_t input, float weight) {
+  constexpr int kShort = MixedColumns::kShort * kLanes<float>;
+  constexpr int kWide = MixedColumns::kWide * kLanes<float>;
+  float *words = packed_.as<float>() + output / kPanel<float> * panel_words();
+  const int64_t lane = output % kPanel<float>;
+  if (lane < kShort) {
+    reinterpret_cast<uint16_t *>(words)[input * kShort + lane] = to_float16(weight);
+  } else {
+    words[inputs_ * kShort / 2 + input * kWide + lane - kShort] = weight;
+  }
+}
+
 Matrix::Matrix(int64_t outputs, int64_t inputs, const float *weights, Precision precision)
     : outputs_(outputs), inputs_(inputs), precision_(precision) {
-  const int64_t group = group_of(precision), panel_words = depth_groups() * kPanel<float>;
-  packed_ = Aligned(static_cast<size_t>(panels() * panel_words) * 4);
+  mixed_ = kReadsFloat16 && precision == Precision::float32 &&
+           std::all_of(weights, weights + outputs * inputs, is_float16);
+  const int64_t group = group_of(precision);
+  packed_ = Aligned(static_cast<size_t>(panels() * panel_words()) * 4);
   if (precision == Precision::int8) {
     scales_.resize(static_cast<size_t>(panels() * kPanel<float>));
     sums_.resize(scales_.size());
@@ -162,8 +187,10 @@ Matrix::Matrix(int64_t outputs, int64_t inputs, const float *weights, Precision 
     for (int64_t k = 0; k < inputs; k++) largest = std::max(largest, std::fabs(row[k]));
     const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
     for (int64_t k = 0; k < inputs; k++) {
-      const int64_t word = panel * panel_words + (k / group) * kPanel<float> + lane;
-      if (precision == Precision::float32) {
+      const int64_t word = panel * panel_words() + (k / group) * kPanel<float> + lane;
+      if (mixed_) {
+        put_mixed(n, k, row[k]);
+      } else if (precision == Precision::float32) {
         packed_.as<float>()[word] = row[k];
       } else if (precision == Precision::bfloat16) {
         packed_.as<uint16_t>()[2 * word + k % 2] = to_bfloat16(row[k]);
@@ -202,13 +229,16 @@ void Matrix::tile(const void *prepared, int64_t x_row, int64_t first, int rows, 
                   float *to) const {
   if (precision_ == Precision::int8) return tile_of_bytes(prepared, first, rows, panel, to);
   const int64_t groups = depth_groups(), columns = outputs_ - panel * kPanel<float>;
-  const int32_t *words = packed_.as<int32_t>() + panel * groups * kPanel<float>;
+  const int32_t *words = packed_.as<int32_t>() + panel * panel_words();
+  const float *x = static_cast<const float *>(prepared) + first * x_row;
   with_vectors(columns, [&](auto vectors) {
     with_rows<kTileRows>(rows, [&](auto count) {
       constexpr int R = decltype(count)::value, V = decltype(vectors)::value;
-      if (precision_ == Precision::float32) {
-        tile_float32<R, V>(static_cast<const float *>(prepared) + first * x_row, x_row, groups,
-                           reinterpret_cast<const float *>(words), to);
+      if (kReadsFloat16 && mixed_) {
+        tile_float32<R, V>(x, x_row, groups, mixed_panel(panel), to);
+      } else if (precision_ == Precision::float32) {
+        const Columns<float> all{reinterpret_cast<const float *>(words), kPanel<float>};
+        tile_float32<R, V>(x, x_row, groups, all, to);
       } else {
         const int64_t pitch = bfloat16_pitch(inputs_);
         tile_bfloat16<R, V>(static_cast<const uint16_t *>(prepared) + first * pitch, pitch, groups,

@@ -44,7 +44,8 @@ struct Outputs {
 // y = x W^T, W [outputs, inputs].
 //
 // Panels of 4 vectors of outputs lie one after the other, inside by depth: float32 singly, bfloat16
-// in pairs, int8 in fours, as the dot products of the CPU take them.
+// in pairs, int8 in fours, as the dot products of the CPU take them. Where float16 holds all of them
+// exactly, as weights that are stored so, float32 ones lie as `MixedColumns`: no product differs.
 class Matrix {
  public:
   Matrix() = default;
@@ -69,10 +70,14 @@ class Matrix {
 
  private:
   int64_t depth_groups() const;
+  int64_t panel_words() const;  // of four bytes
+  MixedColumns mixed_panel(int64_t panel) const;
+  void put_mixed(int64_t output, int64_t input, float weight);
   void tile_of_bytes(const void *prepared, int64_t first, int rows, int64_t panel, float *to) const;
 
   int64_t outputs_ = 0, inputs_ = 0;
   Precision precision_ = Precision::float32;
+  bool mixed_ = false;
   Aligned packed_;
   std::vector<float> scales_;  // int8: of each output
   std::vector<int32_t> sums_;  // int8: of each output's weights

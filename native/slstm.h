@@ -67,7 +67,7 @@ class GatePanels {
            int first = 0) const {
     const T *from = panels_ + head * head_size() +
                     block * inputs_ * kGates * kLanes<T> + first * kLanes<T>;
-    accumulate<T, ROWS, COUNT>(sums, inputs_, x, 1, from, kGates * kLanes<T>, first);
+    accumulate<T, ROWS, COUNT>(sums, inputs_, x, 1, Columns<T>{from, kGates * kLanes<T>}, first);
   }
 
  private:

@@ -23,8 +23,8 @@ class Stepper {
     const auto room = backbone_.reserve(*spec_.pool, together, 1, scratch_bytes(together));
     for (int64_t first = 0; first < rows; first += together) {
       Flow flow{*spec_.pool, std::min(together, rows - first), 1, backbone_.width, room.stream,
-                nullptr, nullptr, spec_.arena, backbone_.state_size, spec_.source + first,
-                spec_.target + first, room.scratch};
+                nullptr, nullptr, backbone_.state_size, spec_.arena, spec_.source + first,
+                spec_.arena, spec_.target + first, room.scratch};
       enter(flow, first);
       backbone_.forward(flow, 1);
       leave(flow, first);

@@ -44,7 +44,7 @@ template <class T, int ROWS, int VECTORS>
 inline void add_product(Vec<T> (&sums)[ROWS][VECTORS], const Product<T> &p, int64_t column) {
   const T *rows[ROWS];
   for (int r = 0; r < ROWS; r++) rows[r] = p.a.at + r * p.a.row;
-  accumulate<T, ROWS, VECTORS>(sums, p.depth, rows, p.a.step, p.b + column, p.pitch);
+  accumulate<T, ROWS, VECTORS>(sums, p.depth, rows, p.a.step, Columns<T>{p.b + column, p.pitch});
 }
 
 template <class T, int ROWS, int VECTORS>

@@ -41,13 +41,36 @@ struct Terms<Pair> {
 template <class E>
 using SumOf = typename Terms<E>::Sum;
 
-// sums[r][v] += sum over k of x[r][k * step] * columns[k * pitch + v * lanes]
-template <class T, int ROWS, int VECTORS, int WIDTH, class E>
+// Columns side by side, and their next terms `pitch` further.
+template <class E>
+struct Columns {
+  const E *at;
+  int64_t pitch;
+  auto load(int64_t k, int v) const {
+    return Terms<E>::load(at + k * pitch + v * kLanes<SumOf<E>>);
+  }
+};
+
+// A panel of numbers that float16 holds exactly: half of its vectors are kept so, the others as
+// float32. A product with few rows waits for memory where all are wide, and for the conversions where
+// all are short.
+struct MixedColumns {
+  static constexpr int kShort = kPanelVectors / 2, kWide = kPanelVectors - kShort;
+  const uint16_t *shorts;  // [depth][kShort][lanes]
+  const float *wides;      // [depth][kWide][lanes]
+  VecF load(int64_t k, int v) const {
+    return v < kShort ? load_float16(shorts + (k * kShort + v) * kLanes<float>)
+                      : xlstmd::load<float>(wides + (k * kWide + v - kShort) * kLanes<float>);
+  }
+};
+
+// sums[r][first + v] += sum over k of x[r][k * step] * vector v of the columns' terms k
+template <class T, int ROWS, int VECTORS, int WIDTH, class E, class From>
 inline void accumulate(Vec<T> (&sums)[ROWS][WIDTH], int64_t depth, const E *const (&x)[ROWS],
-                       int64_t step, const E *columns, int64_t pitch, int first = 0) {
+                       int64_t step, const From &columns, int first = 0) {
   for (int64_t k = 0; k < depth; k++) {
-    decltype(Terms<E>::load(columns)) w[VECTORS];
-    for (int v = 0; v < VECTORS; v++) w[v] = Terms<E>::load(columns + k * pitch + v * kLanes<T>);
+    decltype(columns.load(0, 0)) w[VECTORS];
+    for (int v = 0; v < VECTORS; v++) w[v] = columns.load(k, v);
     for (int r = 0; r < ROWS; r++) {
       const auto value = Terms<E>::spread(x[r][k * step]);
       for (int v = 0; v < VECTORS; v++) Terms<E>::add(sums[r][first + v], value, w[v]);

@@ -1,40 +1,29 @@
-// down(activation(up(x))) + skip(x): the maps into and out of a backbone.
-#include <algorithm>
+#include "two_layer_map.h"
 
 #include "block.h"
 #include "guard.h"
 #include "vecmath.h"
 
-struct xlstmd_two_layer_map {
-  int64_t inputs, hidden, outputs;
-  bool relu;
-  xlstmd::Matrix up, down, skip;
-  std::vector<float> up_bias, bias;
-
-  void run(xlstmd_pool &pool, int64_t rows, const float *x, float *y) const {
-    using xlstmd::Pieces;
-    const size_t ready_bytes = std::max({up.prepared_bytes(rows), down.prepared_bytes(rows),
-                                         skip.prepared_bytes(rows)});
-    const size_t count = static_cast<size_t>(rows * hidden);
-    Pieces memory(pool.shared(Pieces::bytes<float>(count) + ready_bytes));
-    float *between = memory.take<float>(count);
-    void *ready = memory.take<char>(ready_bytes);
-    xlstmd::product(pool, up, x, inputs, rows, ready, [&](const xlstmd::Outputs &out) {
-      for (int r = 0; r < out.rows; r++) {
-        float *to = between + (out.row + r) * hidden + out.column;
-        xlstmd::each_vector(out.at + r * xlstmd::kPanel<float>, out.columns,
-                            [&](xlstmd::VecF v, int64_t i, int lanes) {
-                              v += xlstmd::load_some<float>(&up_bias[out.column + i], lanes);
-                              v = relu ? xlstmd::pick(v < 0.0f, xlstmd::VecF{}, v) : xlstmd::vsilu(v);
-                              xlstmd::store_some<float>(to + i, v, lanes);
-                            });
-      }
-    });
-    xlstmd::product(pool, down, between, hidden, rows, ready,
-                    xlstmd::Store{y, outputs, bias.data()});
-    xlstmd::product(pool, skip, x, inputs, rows, ready, xlstmd::Add{y, outputs});
-  }
-};
+void xlstmd_two_layer_map::run(xlstmd_pool &pool, int64_t rows, const float *x, float *y,
+                               void *scratch) const {
+  xlstmd::Pieces memory(scratch);
+  float *between = memory.take<float>(static_cast<size_t>(rows * hidden));
+  void *ready = memory.take<char>(prepared(rows));
+  xlstmd::product(pool, up, x, inputs, rows, ready, [&](const xlstmd::Outputs &out) {
+    for (int r = 0; r < out.rows; r++) {
+      float *to = between + (out.row + r) * hidden + out.column;
+      xlstmd::each_vector(out.at + r * xlstmd::kPanel<float>, out.columns,
+                          [&](xlstmd::VecF v, int64_t i, int lanes) {
+                            v += xlstmd::load_some<float>(&up_bias[out.column + i], lanes);
+                            v = relu ? xlstmd::pick(v < 0.0f, xlstmd::VecF{}, v) : xlstmd::vsilu(v);
+                            xlstmd::store_some<float>(to + i, v, lanes);
+                          });
+    }
+  });
+  xlstmd::product(pool, down, between, hidden, rows, ready,
+                  xlstmd::Store{y, outputs, bias.data()});
+  xlstmd::product(pool, skip, x, inputs, rows, ready, xlstmd::Add{y, outputs});
+}
 
 extern "C" xlstmd_two_layer_map *xlstmd_two_layer_map_create(
     int64_t inputs, int64_t hidden, int64_t outputs, const float *up, const float *up_bias,
@@ -65,7 +54,7 @@ extern "C" int64_t xlstmd_two_layer_map_bytes(const xlstmd_two_layer_map *map) {
 extern "C" int32_t xlstmd_two_layer_map_run(xlstmd_pool *pool, const xlstmd_two_layer_map *map,
                                             int64_t rows, const float *x, float *y) {
   return xlstmd::guarded([&] {
-    const auto lock = pool->enter();
-    map->run(*pool, rows, x, y);
+    const auto lock = pool->enter(map->work(rows));
+    map->run(*pool, rows, x, y, pool->shared(map->scratch_bytes(rows)));
   });
 }

@@ -417,6 +417,78 @@ XLSTMD_EXPORT void xlstmd_streams_features(const xlstmd_streams *streams, int64_
                                            const int64_t *ends, const double *fresh,
                                            float *features);
 
+/* ---- quantiles in the units of a series ---- */
+
+/* What is asked of quantile functions, and what of it does not depend on them; see
+ * `xlstmd.models.quantiles`. */
+typedef struct {
+  int64_t known;            /* levels that a network gives, Q */
+  const double *widths;     /* [Q - 1], from each of them to the next */
+  double low, high;         /* of the lowest one from 0, of the highest one to 1 */
+  double low_log, high_log; /* logarithms of how much farther the one next to it lies */
+  int64_t wanted;           /* levels that are asked for, the median last */
+  /* [wanted]: -1 below the known ones, Q above them, else the first known one that is not lower. */
+  const int64_t *places;
+  /* [wanted]: logarithms beyond the known ones, else the share of the way to `places`. */
+  const double *shares;
+} xlstmd_quantile_plan;
+/* raw [rows, points, Q] in any order along Q; means and deviations [rows, scales], scales being 1 or
+ * `points`. mean and median [rows, points], quantiles [rows, points, wanted - 1]; finite [rows] takes
+ * whether all of a row's numbers are. */
+XLSTMD_EXPORT int32_t xlstmd_quantiles_in_units(const xlstmd_quantile_plan *plan, int64_t rows,
+                                                int64_t points, const double *raw, int64_t scales,
+                                                const double *means, const double *deviations,
+                                                double *mean, double *median, double *quantiles,
+                                                uint8_t *finite);
+
+/* ---- streams and the network that looks at them ---- */
+
+typedef struct {
+  xlstmd_pool *pool;
+  const xlstmd_backbone *backbone;
+  const xlstmd_two_layer_map *embedding, *head; /* into the backbone, and out of it */
+  int64_t patch;                                /* points from token to token */
+  int64_t added_feature; /* place of the one that is added to every output; -1 for none */
+  const xlstmd_streams *streams;
+  int64_t slots;
+  float *states;    /* [slots, numbers of a state] */
+  int64_t *encoded; /* [slots], tokens that lie in the state */
+} xlstmd_stream_network;
+/* Takes points in as xlstmd_streams_extend does, and moves states on: where the scale was renewed all
+ * that the context holds is encoded at once, and then each full patch by itself. finite [rows] takes
+ * whether all numbers of the state are. Slots are different ones, or 2 is given and nothing done. */
+XLSTMD_EXPORT int32_t xlstmd_streams_append(const xlstmd_stream_network *network, int64_t rows,
+                                            const int64_t *slots, const double *values,
+                                            const int64_t *counts, uint8_t *finite);
+/* Quantiles of the next patches in units of the scale, [rows, outputs, outputs of the head]; no stream
+ * is changed. */
+XLSTMD_EXPORT int32_t xlstmd_streams_quantiles(const xlstmd_stream_network *network, int64_t rows,
+                                               const int64_t *slots, int64_t outputs,
+                                               float *quantiles);
+/* The next points of each stream in its own units; results as in xlstmd_quantiles_in_units. */
+XLSTMD_EXPORT int32_t xlstmd_streams_forecast(const xlstmd_stream_network *network,
+                                              const xlstmd_quantile_plan *plan, int64_t rows,
+                                              const int64_t *slots, int64_t horizon, double *mean,
+                                              double *median, double *quantiles, uint8_t *finite);
+
+/* ---- how unusual points of streams are ---- */
+
+typedef struct {
+  int64_t patch, remembered;        /* points of a forecast; surprises that are kept */
+  const double *levels;             /* [Q] */
+  const xlstmd_quantile_plan *plan; /* of these levels; nothing need be wanted */
+  const int64_t *observed, *made_at; /* [slots]: points so far, and when the forecast was made */
+  const double *quantiles;          /* [slots, patch, Q], in the units of the series */
+  float *surprises;                 /* [slots, remembered], newest last; -inf before the first */
+} xlstmd_scores;
+/* Scores the next points of different slots, counts[row] of the values each, all under the forecast
+ * that stands there; rates [rows] of flags. quantile, surprise and flag take a number for each value;
+ * NaN, and no flag, where the value is missing or no forecast stands. */
+XLSTMD_EXPORT void xlstmd_streams_score(const xlstmd_scores *scores, int64_t rows,
+                                        const int64_t *slots, const double *values,
+                                        const int64_t *counts, const double *rates,
+                                        double *quantile, double *surprise, uint8_t *flag);
+
 /* ---- what the machine can do at most, all threads of a pool together ---- */
 
 /* Thousands of millions of float operations a second, from registers. */

@@ -83,8 +83,11 @@ void random_matrix(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   // Now and then so many that threads share them.
   const int64_t rows = draw.between(0, draw.between(0, 7) ? 40 : 800);
   const int64_t inputs = draw.between(1, 150), outputs = draw.between(1, 150);
-  const auto weights = draw.numbers<float>(outputs * inputs),
-             x = draw.numbers<float>(rows * inputs);
+  auto weights = draw.numbers<float>(outputs * inputs);
+  const auto x = draw.numbers<float>(rows * inputs);
+  // Half of the time such as float16 holds exactly.
+  if (draw.between(0, 1))
+    for (float &weight : weights) weight = std::round(64.0f * weight) / 64.0f;
   const auto bias = draw.numbers<float>(outputs);
   auto y = unwritten<float>(static_cast<size_t>(rows * outputs));
   const std::unique_ptr<xlstmd_matrix, void (*)(xlstmd_matrix *)> matrix(
@@ -524,6 +527,154 @@ void random_two_layer_map(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
   watch.finite(y);
 }
 
+// What a network with random weights makes of streams: three of them, and more slots than that.
+struct RandomStreams {
+  static constexpr int64_t kSlots = 4, kRows = 3;
+  int64_t context, capacity, window, patch, levels;
+  std::vector<double> points;
+  std::vector<int64_t> known, observed, encoded, made_at;
+  std::vector<xlstmd_scale> scales;
+  xlstmd_streams streams;
+  std::vector<float> states;
+
+  explicit RandomStreams(Draw &draw)
+      : context(draw.between(8, 150)),
+        capacity(context + context / 2),
+        window(draw.between(1, 20)),
+        patch(draw.between(1, window)),
+        levels(draw.between(2, 9)),
+        points(static_cast<size_t>(kSlots * capacity), NAN),
+        known(kSlots),
+        observed(kSlots),
+        encoded(kSlots),
+        made_at(kSlots),
+        scales(kSlots),
+        streams{capacity, context, window, points.data(), known.data(), observed.data(),
+                scales.data()} {}
+  RandomStreams(const RandomStreams &) = delete;
+
+  int64_t features() const { return 2 * window + 4; }
+};
+
+// Rising levels, and places and shares of wanted ones that fit them.
+struct RandomPlan {
+  std::vector<double> levels, widths, shares;
+  std::vector<int64_t> places;
+  xlstmd_quantile_plan plan;
+
+  RandomPlan(Draw &draw, int64_t known) {
+    for (int64_t i = 1; i <= known; i++)
+      levels.push_back(static_cast<double>(i) / static_cast<double>(known + 1));
+    for (int64_t i = 0; i + 1 < known; i++) widths.push_back(levels[i + 1] - levels[i]);
+    for (int64_t wanted = draw.between(1, 5); wanted > 0; wanted--) {
+      places.push_back(draw.between(-1, known));
+      const bool outside = places.back() < 0 || places.back() == known;
+      shares.push_back(outside ? -0.7 : places.back() == 0 || draw.between(0, 1) ? 1.0 : 0.3);
+    }
+    plan = {known, widths.data(), levels[0], 1.0 - levels.back(), std::log(2.0), std::log(2.0),
+            static_cast<int64_t>(places.size()), places.data(), shares.data()};
+  }
+  RandomPlan(const RandomPlan &) = delete;
+};
+
+using Map = std::unique_ptr<xlstmd_two_layer_map, void (*)(xlstmd_two_layer_map *)>;
+
+Map random_map_of(Draw &draw, int64_t inputs, int64_t outputs) {
+  const int64_t hidden = draw.between(1, 40);
+  const auto up = draw.numbers<float>(hidden * inputs, 0.2f), up_bias = draw.numbers<float>(hidden);
+  const auto down = draw.numbers<float>(outputs * hidden, 0.2f);
+  const auto down_bias = draw.numbers<float>(outputs);
+  const auto skip = draw.numbers<float>(outputs * inputs, 0.2f);
+  return Map(xlstmd_two_layer_map_create(
+                 inputs, hidden, outputs, up.data(), up_bias.data(), down.data(), down_bias.data(),
+                 skip.data(), nullptr, 0,
+                 static_cast<int32_t>(draw.between(XLSTMD_FLOAT32, XLSTMD_INT8))),
+             xlstmd_two_layer_map_destroy);
+}
+
+void forecast_streams(const Watch &watch, Draw &draw, const xlstmd_stream_network &network,
+                      const RandomStreams &all, const int64_t *slots) {
+  const int64_t rows = RandomStreams::kRows, horizon = draw.between(1, 3 * all.patch);
+  const RandomPlan wanted(draw, all.levels);
+  const size_t points = static_cast<size_t>(rows * horizon), more = wanted.places.size() - 1;
+  auto mean = unwritten<double>(points), median = unwritten<double>(points);
+  auto quantiles = unwritten<double>(points * more);
+  std::vector<uint8_t> finite(rows, 7);
+  watch.done(xlstmd_streams_forecast(&network, &wanted.plan, rows, slots, horizon, mean.data(),
+                                     median.data(), quantiles.data(), finite.data()));
+  watch.finite(mean);
+  watch.finite(median);
+  watch.finite(quantiles);
+  for (const uint8_t flag : finite) watch.done(flag - 1);
+}
+
+void random_stream_network(const Watch &watch, Draw &draw, xlstmd_pool *pool) {
+  const RandomBackbone model(draw);
+  const auto norm = draw.numbers<float>(model.width);
+  const std::unique_ptr<xlstmd_backbone, void (*)(xlstmd_backbone *)> backbone(
+      xlstmd_backbone_create(model.width, static_cast<int64_t>(model.blocks.size()),
+                             model.blocks.data(), 0, 1e-5, norm.data(), XLSTMD_FLOAT32),
+      xlstmd_backbone_destroy);
+  RandomStreams all(draw);
+  const int64_t size = xlstmd_backbone_state_size(backbone.get()), rows = RandomStreams::kRows;
+  all.states.resize(static_cast<size_t>(RandomStreams::kSlots * size));
+  for (int64_t slot = 0; slot < RandomStreams::kSlots; slot++)
+    xlstmd_backbone_clear(backbone.get(), all.states.data() + slot * size);
+  const Map embedding = random_map_of(draw, all.features(), model.width);
+  const Map head = random_map_of(draw, model.width, all.patch * all.levels);
+  const xlstmd_stream_network network{
+      pool, backbone.get(), embedding.get(), head.get(), all.patch,
+      draw.between(0, 1) ? 2 * all.window : -1, &all.streams, RandomStreams::kSlots,
+      all.states.data(), all.encoded.data()};
+  const int64_t slots[] = {2, 0, 3};
+  for (int64_t pieces = draw.between(1, 5); pieces > 0; pieces--) {
+    const int64_t counts[] = {draw.between(0, 2 * all.capacity), draw.between(1, 40),
+                              draw.between(0, 1)};
+    const auto values = draw.numbers<double>(counts[0] + counts[1] + counts[2]);
+    std::vector<uint8_t> finite(rows, 7);
+    watch.done(xlstmd_streams_append(&network, rows, slots, values.data(), counts, finite.data()));
+    for (const uint8_t flag : finite) watch.done(flag - 1);
+    const int64_t outputs = draw.between(1, 3);
+    auto scaled = unwritten<float>(static_cast<size_t>(rows * outputs * all.patch * all.levels));
+    watch.done(xlstmd_streams_quantiles(&network, rows, slots, outputs, scaled.data()));
+    watch.finite(scaled);
+    forecast_streams(watch, draw, network, all, slots);
+  }
+  watch.finite(all.states);
+  const int64_t twice[] = {1, 2, 1}, none[] = {0, 0, 0};
+  uint8_t flags[3];
+  watch.checks.status(watch.name + ", a slot twice",
+                      xlstmd_streams_append(&network, rows, twice, nullptr, none, flags), 2);
+}
+
+// Points of every kind under forecasts that rise, for two streams of which one has just begun.
+void random_scores(const Watch &watch, Draw &draw, xlstmd_pool *) {
+  const int64_t patch = draw.between(1, 20), remembered = draw.between(1, 60);
+  const int64_t levels = draw.between(2, 9);
+  const RandomPlan wanted(draw, levels);
+  auto quantiles = draw.numbers<double>(2 * patch * levels);
+  for (int64_t row = 0; row < 2 * patch; row++)
+    std::sort(quantiles.begin() + row * levels, quantiles.begin() + (row + 1) * levels);
+  std::vector<float> surprises(static_cast<size_t>(2 * remembered), -INFINITY);
+  const int64_t observed[] = {0, patch}, made_at[] = {0, patch}, slots[] = {1, 0};
+  const xlstmd_scores scores{patch,    remembered, wanted.levels.data(), &wanted.plan,
+                             observed, made_at,    quantiles.data(),     surprises.data()};
+  for (int round = 0; round < 3; round++) {
+    const int64_t counts[] = {draw.between(0, patch), draw.between(0, 3)};
+    auto values = draw.numbers<double>(counts[0] + counts[1], draw.between(0, 1) ? 1.0 : 1e200);
+    const double rates[] = {0.01, 0.3};
+    auto quantile = unwritten<double>(values.size()), surprise = quantile;
+    std::vector<uint8_t> flag(values.size(), 7);
+    xlstmd_streams_score(&scores, 2, slots, values.data(), counts, rates, quantile.data(),
+                         surprise.data(), flag.data());
+    for (size_t i = 0; i < flag.size(); i++) {
+      const bool scored = static_cast<int64_t>(i) < counts[0];
+      watch.done(flag[i] > 1 || scored != std::isfinite(surprise[i]) ||
+                 scored != (quantile[i] >= 0.0 && quantile[i] <= 1.0));
+    }
+  }
+}
+
 struct Kernel {
   const char *name;
   void (*run)(const Watch &, Draw &, xlstmd_pool *);
@@ -562,6 +713,8 @@ constexpr Kernel kKernels[] = {
     {"backbone", random_backbone},
     {"stepper", random_stepper},
     {"two-layer map", random_two_layer_map},
+    {"stream network", random_stream_network},
+    {"scores", random_scores},
 };
 
 }  // namespace

@@ -9,6 +9,8 @@ from tests.small_models import KINDS, random_forecaster, sample_series
 from xlstmd.errors import SnapshotDamaged
 from xlstmd.models.stream_arena import SCALE_FIELDS, slot_bytes
 from xlstmd.models.stream_forms import NumpyForms, best_forms
+from xlstmd.models.stream_network import AnyStreamNetwork, best_network
+from xlstmd.models.stream_scores import NumpyScores, best_scores
 from xlstmd.models.stream_step import StreamStep
 from xlstmd.ops.native import load_native
 
@@ -188,6 +190,57 @@ def test_compiled_contexts_are_those_of_the_definition(forecaster, kind, cuts):
             np.testing.assert_allclose(mine, theirs, rtol=1e-6)
         for name, array in arenas[0].export(0).items():
             np.testing.assert_array_equal(arenas[1].export(0)[name], array)
+
+
+@pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
+@settings(max_examples=20, deadline=None)
+@given(kind=st.sampled_from(KINDS), cuts=st.lists(st.integers(0, 900), max_size=6))
+def test_the_compiled_network_is_the_definition(forecaster, kind, cuts):
+    series = sample_series(kind, 900)
+    runtime = forecaster._runtime
+    arenas = [forecaster.streams(2).arena for _ in range(2)]
+    networks = [
+        AnyStreamNetwork(arenas[0], runtime, NumpyForms(arenas[0])),
+        best_network(arenas[1], runtime),
+    ]
+    assert not isinstance(networks[1], AnyStreamNetwork)
+    for portion in np.split(series, sorted(cuts)):
+        finite = [network.append([1, 0], [portion, -portion]) for network in networks]
+        assert finite == [[True, True]] * 2
+        if arenas[0].observed.min() == 0:
+            continue
+        np.testing.assert_array_equal(*(network.quantiles([0, 1], 2) for network in networks))
+        pairs = zip(*(network.forecast([0, 1], 20, LEVELS) for network in networks), strict=True)
+        for mine, theirs in pairs:
+            for part in ("mean", "median", "quantiles"):
+                np.testing.assert_array_equal(getattr(mine, part), getattr(theirs, part))
+    for name, array in arenas[0].export(0).items():
+        np.testing.assert_array_equal(arenas[1].export(0)[name], array)
+
+
+@pytest.mark.skipif(load_native().library is None, reason=load_native().reason)
+@settings(max_examples=20, deadline=None)
+@given(kind=st.sampled_from(KINDS), rates=st.tuples(*[st.sampled_from((0.3, 0.01, 1e-4))] * 2))
+def test_compiled_scores_are_the_definition(forecaster, kind, rates):
+    series = sample_series(kind, 700)
+    patch, rng = forecaster.config.patch_length, np.random.default_rng(1)
+    arenas = [forecaster.streams(2).arena for _ in range(2)]
+    forms = [NumpyScores(arenas[0]), best_scores(arenas[1])]
+    assert not isinstance(forms[1], NumpyScores)
+    for start in range(0, len(series), patch):
+        portion = series[start : start + patch]
+        standing = np.sort(rng.normal(size=(patch, 13)) * np.nanstd(portion), axis=1)
+        for arena in arenas:
+            arena.observed[:] = start
+            arena.scores()["made_at"][:] = start
+            arena.scores()["quantiles"][:] = standing
+        some = [portion[: patch // 2], portion]
+        for mine, theirs in zip(*(form.score([1, 0], some, rates) for form in forms), strict=True):
+            np.testing.assert_allclose(mine.quantile, theirs.quantile, rtol=1e-12)
+            np.testing.assert_allclose(mine.surprise, theirs.surprise, rtol=1e-12, atol=1e-14)
+            np.testing.assert_array_equal(mine.flag, theirs.flag)
+    kept = [arena.scores()["surprises"] for arena in arenas]
+    np.testing.assert_allclose(*kept, rtol=1e-6)
 
 
 def test_a_state_that_is_not_finite_is_told_and_disturbs_nobody(forecaster):

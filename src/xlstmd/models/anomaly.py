@@ -76,12 +76,11 @@ class AnomalyScorer:
         Args:
           observed: points taken in since the first observed one.
         """
-        return self._patch - observed % self._patch
+        return room(self._patch, observed)
 
     def wants_forecast(self, observed: int) -> bool:
         """Says whether a new forecast has to stand before the next point is scored."""
-        boundary = observed - observed % self._patch
-        return boundary > 0 and not boundary <= self._made_at[0] <= observed
+        return wants_forecast(self._patch, observed, int(self._made_at[0]))
 
     def stand(
         self, scaled: NDArray[np.float32], mean: float, deviation: float, observed: int
@@ -122,6 +121,17 @@ class AnomalyScorer:
             surprise = -log_tail
         flag = self._calibration.flags(surprise, rate)
         return AnomalyScores(quantile=quantile, surprise=surprise, flag=flag)
+
+
+def room(patch_length: int, observed: int) -> int:
+    """Gives how many points there are up to the next boundary; see `AnomalyScorer.room`."""
+    return patch_length - observed % patch_length
+
+
+def wants_forecast(patch_length: int, observed: int, made_at: int) -> bool:
+    """Says whether a forecast made at some point stands no more; see `AnomalyScorer`."""
+    boundary = observed - observed % patch_length
+    return boundary > 0 and not boundary <= made_at <= observed
 
 
 def fresh_arrays(quantile_levels: Sequence[float], patch_length: int) -> dict[str, NDArray[Any]]:

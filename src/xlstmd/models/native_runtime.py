@@ -16,7 +16,17 @@ Floats = NDArray[np.float32]
 
 
 class NativeRuntime:
-    """Runs what `ForecastNetwork` computes, from the same weights."""
+    """Runs what `ForecastNetwork` computes, from the same weights.
+
+    Attributes:
+      config: shape.
+      precision: of the dense products.
+      threads: that share one call.
+      backbone: between the two maps.
+      embedding: of features.
+      head: to quantiles.
+      state_size: numbers per state.
+    """
 
     name = "native"
 
@@ -43,31 +53,32 @@ class NativeRuntime:
         check_weights(weights, _network_shapes(network))
         self.config = network
         self.precision = precision
-        self._backbone = NativeBackbone(
+        self.threads = threads
+        self.backbone = NativeBackbone(
             network.backbone, _of("backbone", weights), precision=precision, threads=threads
         )
-        self._embedding, self._head = (
+        self.embedding, self.head = (
             TwoLayerMap(
                 _of(part, weights), network.activation, precision=precision, threads=threads
             )
             for part in ("embedding", "head")
         )
-        self.state_size = self._backbone.state_size
+        self.state_size = self.backbone.state_size
 
     def init_state(self, rows: int) -> Floats:
         """Gives states before the first token, [B, S]."""
-        return self._backbone.init_state(rows)
+        return self.backbone.init_state(rows)
 
     def prefill(
         self, features: Floats, valid: NDArray[np.bool_], state: Floats, outputs: int
     ) -> tuple[Floats, Floats]:
         """Runs tokens; see `ForecastRuntime.prefill`."""
         config = self.config
-        hidden, after = self._backbone.prefill(
-            self._embedding(features), state, None if valid.all() else valid, outputs=outputs
+        hidden, after = self.backbone.prefill(
+            self.embedding(features), state, None if valid.all() else valid, outputs=outputs
         )
         first = features.shape[1] - outputs
-        raw = self._head(hidden)
+        raw = self.head(hidden)
         raw = raw.reshape(len(raw), outputs, config.patch_length, config.num_quantiles)
         if config.added_feature is not None:
             raw += features[:, first:, config.added_feature, None, None]
@@ -75,7 +86,7 @@ class NativeRuntime:
 
     def advance(self, features: Floats, states: Floats, slots: NDArray[np.int64]) -> None:
         """Moves states on, in place; see `ForecastRuntime.advance`."""
-        self._backbone.run(self._embedding(features), states, slots, slots, outputs=0)
+        self.backbone.run(self.embedding(features), states, slots, slots, outputs=0)
 
 
 def _network_shapes(network: NetworkConfig) -> Shapes:

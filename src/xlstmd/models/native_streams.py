@@ -14,6 +14,19 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+def streams_of(arena: StreamArena) -> native_signatures.Streams:
+    """Gives an arena as the library takes it; the arena has to outlive that."""
+    return native_signatures.Streams(
+        capacity=arena.points.shape[1],
+        context=arena.config.context_length,
+        window=arena.config.window_length,
+        points=arena.points.ctypes.data,
+        known=arena.known.ctypes.data,
+        observed=arena.observed.ctypes.data,
+        scales=arena.scale.ctypes.data,
+    )
+
+
 class NativeForms:
     """Looks up the addresses of an arena's arrays once."""
 
@@ -21,15 +34,7 @@ class NativeForms:
         """Keeps the arena, and with it what the addresses point to."""
         self._arena = arena
         self._config = arena.config
-        self._streams = native_signatures.Streams(
-            capacity=arena.points.shape[1],
-            context=arena.config.context_length,
-            window=arena.config.window_length,
-            points=arena.points.ctypes.data,
-            known=arena.known.ctypes.data,
-            observed=arena.observed.ctypes.data,
-            scales=arena.scale.ctypes.data,
-        )
+        self._streams = streams_of(arena)
         library = native_library()
         self._extend = library.xlstmd_streams_extend
         self._features = library.xlstmd_streams_features

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from xlstmd.errors import InputError, ModelFailed, ShapeError
-from xlstmd.models import quantiles as quantile_functions
 from xlstmd.models.points import as_floats
 from xlstmd.models.quantile_forecast import FloatArray, QuantileForecast
+from xlstmd.models.quantile_plan import forecast_plan
+from xlstmd.models.quantiles import MEAN_METHOD, best_in_units
 
 if TYPE_CHECKING:
     from xlstmd.models.forecaster import ForecastStream
@@ -112,21 +113,17 @@ def finished(
       known: levels of `raw`, rising.
       levels: wanted ones.
     """
-    rising = np.sort(raw, axis=-1)
-    scale, shift = deviations[..., None], means[..., None]
-    with np.errstate(over="ignore", invalid="ignore"):
-        asked = quantile_functions.at_levels(rising, known, (*levels, 0.5)) * scale + shift
-        mean = quantile_functions.mean(rising, known) * scale[..., 0] + shift[..., 0]
-    bad = ~(np.isfinite(asked).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1))
-    if bad.any():
-        row = int(bad.argmax())
+    plan = forecast_plan(tuple(known), levels)
+    mean, median, quantiles, finite = best_in_units()(raw, means, deviations, plan)
+    if not finite.all():
+        row = int(finite.argmin())
         raise ModelFailed(f"series[{row}].values", "a finite forecast", "numbers beyond float64")
     return QuantileForecast(
         mean=mean,
-        median=asked[..., -1].copy(),
-        quantiles=asked[..., :-1].copy(),
+        median=median,
+        quantiles=quantiles,
         quantile_levels=levels,
-        mean_method=quantile_functions.MEAN_METHOD,
+        mean_method=MEAN_METHOD,
     )
 
 

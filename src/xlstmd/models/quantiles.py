@@ -17,10 +17,15 @@ so that it stays finite and strictly ordered to the ends of float64. A slope of 
 series, counts as the distance of two floats there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xlstmd.models.quantile_plan import QuantilePlan
+from xlstmd.ops.native import load_native
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +35,22 @@ _FLOAT = np.finfo(np.float64)
 
 # Depth in slopes at which an exponential tail becomes a power law.
 _DEEP = 32.0
+
+
+class InUnits(NamedTuple):
+    """Forecasts of S series over Z points, in their units.
+
+    Attributes:
+      mean: [S, Z].
+      median: [S, Z].
+      quantiles: [S, Z, wanted levels but the median].
+      finite: [S], whether all numbers of a series are.
+    """
+
+    mean: Floats
+    median: Floats
+    quantiles: Floats
+    finite: NDArray[np.bool_]
 
 
 def at_levels(quantiles: Floats, known: Sequence[float], wanted: Sequence[float]) -> Floats:
@@ -43,24 +64,36 @@ def at_levels(quantiles: Floats, known: Sequence[float], wanted: Sequence[float]
     Returns:
       [..., number of wanted levels], in their order; a higher level never has a lower value.
     """
-    levels = np.asarray(known)
-    result = np.empty((*quantiles.shape[:-1], len(wanted)))
-    low, high = _tails(quantiles, levels)
-    for index, level in enumerate(wanted):
-        if level < levels[0]:
-            result[..., index] = quantiles[..., 0] + low * np.log(level / levels[0])
-        elif level > levels[-1]:
-            share = (1.0 - level) / (1.0 - levels[-1])
-            result[..., index] = quantiles[..., -1] - high * np.log(share)
-        else:
-            right = int(np.searchsorted(levels, level))
-            if levels[right] == level:
-                result[..., index] = quantiles[..., right]
-                continue
-            share = (level - levels[right - 1]) / (levels[right] - levels[right - 1])
-            below, above = quantiles[..., right - 1], quantiles[..., right]
-            result[..., index] = below + share * (above - below)
-    return result
+    return _planned(quantiles, QuantilePlan.of(known, wanted))
+
+
+def in_units(raw: Floats, means: Floats, deviations: Floats, plan: QuantilePlan) -> InUnits:
+    """Brings scaled quantiles into order and into the units of their series.
+
+    Args:
+      raw: [S, Z, Q], in any order along the last axis.
+      means: of the scale, [S, Z], or [S, 1] where a series has one.
+      deviations: likewise.
+      plan: of Q known levels; the median is the last wanted one.
+    """
+    rising = np.sort(raw, axis=-1)
+    scale, shift = deviations[..., None], means[..., None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        asked = _planned(rising, plan) * scale + shift
+        average = _mean(rising, plan) * scale[..., 0] + shift[..., 0]
+    finite = np.logical_and.reduce(np.isfinite(asked), axis=(1, 2))
+    finite &= np.logical_and.reduce(np.isfinite(average), axis=1)
+    return InUnits(average, asked[..., -1].copy(), asked[..., :-1].copy(), finite)
+
+
+@cache
+def best_in_units() -> Callable[[Floats, Floats, Floats, QuantilePlan], InUnits]:
+    """Gives the native form of `in_units` where the library is there, else the definition."""
+    if load_native().library is None:
+        return in_units
+    from xlstmd.models.native_quantiles import in_units as native_in_units
+
+    return native_in_units
 
 
 def levels_of(values: Floats, quantiles: Floats, known: Sequence[float]) -> tuple[Floats, Floats]:
@@ -91,20 +124,42 @@ def levels_of(values: Floats, quantiles: Floats, known: Sequence[float]) -> tupl
 
 def mean(quantiles: Floats, known: Sequence[float]) -> Floats:
     """Gives the mean of quantile functions [..., Q] with rising levels."""
-    levels = np.asarray(known)
-    low, high = _tails(quantiles, levels)
-    # Not a product of matrices: a row's rounding must not depend on the others.
-    inner = (0.5 * (quantiles[..., 1:] + quantiles[..., :-1]) * np.diff(levels)).sum(axis=-1)
-    below = levels[0] * (quantiles[..., 0] - low)
-    above = (1.0 - levels[-1]) * (quantiles[..., -1] + high)
+    return _mean(quantiles, QuantilePlan.of(known, ()))
+
+
+def _planned(quantiles: Floats, plan: QuantilePlan) -> Floats:
+    result = np.empty((*quantiles.shape[:-1], len(plan.places)))
+    low, high = _slopes(quantiles, plan)
+    for index, (place, share) in enumerate(
+        zip(plan.places.tolist(), plan.shares.tolist(), strict=True)
+    ):
+        if place < 0:
+            result[..., index] = quantiles[..., 0] + low * share
+        elif place >= plan.known:
+            result[..., index] = quantiles[..., -1] - high * share
+        elif share == 1.0:
+            result[..., index] = quantiles[..., place]
+        else:
+            below, above = quantiles[..., place - 1], quantiles[..., place]
+            result[..., index] = below + share * (above - below)
+    return result
+
+
+def _mean(quantiles: Floats, plan: QuantilePlan) -> Floats:
+    low, high = _slopes(quantiles, plan)
+    # From level to level, so that all forms round alike and no row depends on the others.
+    parts = 0.5 * (quantiles[..., 1:] + quantiles[..., :-1]) * plan.widths
+    inner = np.add.accumulate(parts, axis=-1)[..., -1]
+    below = plan.low * (quantiles[..., 0] - low)
+    above = plan.high * (quantiles[..., -1] + high)
     total: Floats = inner + below + above
     return total
 
 
-def _tails(quantiles: Floats, levels: Floats) -> tuple[Floats, Floats]:
-    low = (quantiles[..., 1] - quantiles[..., 0]) / np.log(levels[1] / levels[0])
-    ratio = np.log((1.0 - levels[-2]) / (1.0 - levels[-1]))
-    high = (quantiles[..., -1] - quantiles[..., -2]) / ratio
+def _slopes(quantiles: Floats, plan: QuantilePlan) -> tuple[Floats, Floats]:
+    """Gives the slopes of both tails over the logarithms of levels."""
+    low = (quantiles[..., 1] - quantiles[..., 0]) / plan.low_log
+    high = (quantiles[..., -1] - quantiles[..., -2]) / plan.high_log
     return low, high
 
 
@@ -155,7 +210,7 @@ def _put_outer(
       under: [N], below the lowest one.
       over: [N], above the highest one.
     """
-    low, high = _tails(quantiles, levels)
+    low, high = _slopes(quantiles, QuantilePlan.of(levels.tolist(), ()))
     finest = np.maximum(np.abs(quantiles).max(axis=1) * _FLOAT.eps, _FLOAT.tiny)
     for outside, edge, distance, slope in (
         (under, levels[0], quantiles[:, 0] - values, low),

@@ -3,8 +3,8 @@
 All memory is allocated at once, `slot_bytes` for each slot, whatever the streams see. NumPy only.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _SCALE: Final = np.dtype(
     [(name, "i8" if name in ("anchor", "jumps") else "f8") for name in SCALE_FIELDS]
 )
 _SCORES: Final = "score_"
+_BEGUN: Final = _SCORES + "begun"
 _MADE_AT: Final = _SCORES + "made_at"
 _STANDING: Final = _SCORES + "quantiles"
 _SURPRISES: Final = _SCORES + "surprises"
@@ -67,7 +68,11 @@ class StreamArena:
         self.scale: NDArray[np.void] = self._arrays["scale"]
         self.encoded: NDArray[np.int64] = self._arrays["encoded"]
         self.state: NDArray[np.float32] = self._arrays["state"]
-        self._begun: NDArray[np.bool_] = self._arrays[_SCORES + "begun"]
+        # The same numbers, quicker to get at one by one.
+        begun, made_at = (self._arrays[name].reshape(-1) for name in (_BEGUN, _MADE_AT))
+        self._observed_at: memoryview[int] = memoryview(cast(Any, self.observed))
+        self._begun_at: memoryview[bool] = memoryview(cast(Any, begun))
+        self._made_at: memoryview[int] = memoryview(cast(Any, made_at))
 
     def clear(self, slot: int) -> None:
         """Makes a slot one without a point; nothing of the stream before stays in it."""
@@ -84,18 +89,36 @@ class StreamArena:
         self.state[slots] = self._fresh["state"]
         self.encoded[slots] = 0
 
-    def is_scored(self, slot: int) -> bool:
-        """Whether the points of a slot are scored; see `AnomalyScorer.begin`."""
-        return bool(self._begun[slot, 0])
+    def begun(self, slots: Sequence[int]) -> list[bool]:
+        """Gives whether the points of each slot are scored; see `AnomalyScorer.begin`."""
+        begun = self._begun_at
+        return [begun[slot] for slot in slots]
+
+    def counts(self, slots: Sequence[int]) -> list[int]:
+        """Gives the points of each slot since its first observed one."""
+        observed = self._observed_at
+        return [observed[slot] for slot in slots]
+
+    def begin_scores(self, slot: int) -> None:
+        """Notes that the points of a slot are scored from now on."""
+        self._begun_at[slot] = True
+
+    def made_at(self, slot: int) -> int:
+        """Gives how many points there were when the forecast that stands was made."""
+        return self._made_at[slot]
 
     def scorer(self, slot: int) -> AnomalyScorer:
         """Gives what scores the points of a slot; its state is in the slot."""
-        arrays = {
-            name.removeprefix(_SCORES): array[slot]
+        arrays = {name: array[slot] for name, array in self.scores().items()}
+        return AnomalyScorer(self.config.quantile_levels, self.config.patch_length, arrays)
+
+    def scores(self) -> Arrays:
+        """Gives the states of all slots' scorers, [slots, ...] each."""
+        return {
+            name.removeprefix(_SCORES): array
             for name, array in self._arrays.items()
             if name.startswith(_SCORES)
         }
-        return AnomalyScorer(self.config.quantile_levels, self.config.patch_length, arrays)
 
     def export(self, slot: int) -> Arrays:
         """Gives all of a stream as arrays whose names, shapes and types never change."""

@@ -142,6 +142,54 @@ class Streams(ctypes.Structure):
     )
 
 
+class QuantilePlan(ctypes.Structure):
+    """What is asked of quantile functions: `xlstmd_quantile_plan`."""
+
+    _fields_ = (
+        ("known", c_int64),
+        ("widths", c_void_p),
+        ("low", c_double),
+        ("high", c_double),
+        ("low_log", c_double),
+        ("high_log", c_double),
+        ("wanted", c_int64),
+        ("places", c_void_p),
+        ("shares", c_void_p),
+    )
+
+
+class Scores(ctypes.Structure):
+    """What the points of streams are scored by: `xlstmd_scores`."""
+
+    _fields_ = (
+        ("patch", c_int64),
+        ("remembered", c_int64),
+        ("levels", c_void_p),
+        ("plan", c_void_p),
+        ("observed", c_void_p),
+        ("made_at", c_void_p),
+        ("quantiles", c_void_p),
+        ("surprises", c_void_p),
+    )
+
+
+class StreamNetwork(ctypes.Structure):
+    """Streams and the network that looks at them: `xlstmd_stream_network`."""
+
+    _fields_ = (
+        ("pool", c_void_p),
+        ("backbone", c_void_p),
+        ("embedding", c_void_p),
+        ("head", c_void_p),
+        ("patch", c_int64),
+        ("added_feature", c_int64),
+        ("streams", POINTER(Streams)),
+        ("slots", c_int64),
+        ("states", c_void_p),
+        ("encoded", c_void_p),
+    )
+
+
 # How many weights a block of a backbone may have: `XLSTMD_NUM_WEIGHTS`.
 NUM_BLOCK_WEIGHTS: Final = 24
 
@@ -198,6 +246,9 @@ _BACKBONE: Final = c_void_p
 _MAP: Final = c_void_p
 # Where a structure lies, as a number: a pointer would be an object to make for every step.
 _STEPPER: Final = c_void_p
+_NETWORK: Final = c_void_p
+_PLAN: Final = c_void_p
+_SCORES: Final = c_void_p
 
 _SLSTM: Final = POINTER(SLSTMProblem)
 _SLSTM_FORWARD: Final = (_POOL, _SLSTM, _DATA, _DATA, _PARTS, _DATA, _PARTS, _DATA)
@@ -241,6 +292,17 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "xlstmd_streams_features": (
         None,
         (POINTER(Streams), c_int64, _DATA, c_int64, _DATA, _DATA, _DATA),
+    ),
+    "xlstmd_streams_append": (c_int32, (_NETWORK, c_int64, *(_DATA,) * 4)),
+    "xlstmd_streams_quantiles": (c_int32, (_NETWORK, c_int64, _DATA, c_int64, _DATA)),
+    "xlstmd_streams_forecast": (
+        c_int32,
+        (_NETWORK, _PLAN, c_int64, _DATA, c_int64, *(_DATA,) * 4),
+    ),
+    "xlstmd_streams_score": (None, (_SCORES, c_int64, *(_DATA,) * 7)),
+    "xlstmd_quantiles_in_units": (
+        c_int32,
+        (_PLAN, c_int64, c_int64, _DATA, c_int64, *(_DATA,) * 6),
     ),
     "xlstmd_measure_fma": (c_double, (_POOL, c_double)),
     "xlstmd_measure_read": (c_double, (_POOL, c_int64, c_double)),

@@ -21,7 +21,13 @@ _ACTIVATIONS: Final[dict[str, int]] = {"silu": 0, "relu": 1}
 
 
 class TwoLayerMap:
-    """down(activation(up(x))) + skip(x), as `forecast_network.TwoLayerMap`."""
+    """down(activation(up(x))) + skip(x), as `forecast_network.TwoLayerMap`.
+
+    Attributes:
+      inputs: of the last axis.
+      outputs: likewise.
+      handle: of the library.
+    """
 
     def __init__(
         self,
@@ -51,7 +57,7 @@ class TwoLayerMap:
         names = ("up.weight", "up.bias", "down.weight", "down.bias", "skip.weight", "skip.bias")
         places = [kept[name].ctypes.data if name in kept else None for name in names]
         self._threads = threads
-        self._map = owned(
+        self.handle = owned(
             self,
             library.xlstmd_two_layer_map_create(
                 self.inputs,
@@ -76,5 +82,5 @@ class TwoLayerMap:
         x = dense(x)
         y = np.empty((*x.shape[:-1], self.outputs), dtype=np.float32)
         rows = x.size // self.inputs
-        check(self._run(pool(self._threads), self._map, rows, x.ctypes.data, y.ctypes.data))
+        check(self._run(pool(self._threads), self.handle, rows, x.ctypes.data, y.ctypes.data))
         return y
