@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8884
 CMAKE ?= cmake
 
-.PHONY: run test lint format bench-accuracy bench-anomaly bench-cpu bench-http bench-lanes \
+.PHONY: run test chaos lint format bench-accuracy bench-anomaly bench-cpu bench-http bench-lanes \
         bench-instructions bench-sessions bench-stream clean native native-aarch64 \
         native-sanitize native-valgrind
 
@@ -14,6 +14,10 @@ run: $(VENV)/.installed-run
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# Faults against daemons that really run: some minutes, and too much for `make test`.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -s tests/chaos
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks examples

@@ -3,9 +3,13 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
+import socket
+import subprocess
+import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,8 +270,6 @@ def test_no_process_outlives_its_front():
     )
 
     async def law():
-        import sys
-
         front = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
         )
@@ -285,8 +287,6 @@ def test_no_process_outlives_its_front():
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_message_of_any_size_arrives(name):
-    import socket
-
     here, there = socket.socketpair()
     memory = lane_channel.make_memory()
     front = lane_channel.LaneChannel(here, memory, is_lane=False)
@@ -305,6 +305,103 @@ def test_a_message_of_any_size_arrives(name):
         back.receive()
     os.close(memory)
     back.close()
+
+
+def test_a_sign_is_read_whole_while_it_is_written():
+    program = (
+        "import socket, sys, time\n"
+        "from xlstmd.engine.lane_channel import LaneChannel\n"
+        "connection, memory = map(int, sys.argv[1:])\n"
+        "lane = LaneChannel(socket.socket(fileno=connection), memory, is_lane=True)\n"
+        "until = time.monotonic() + 0.5\n"
+        "lane.give_sign()\n"
+        "lane.send({})\n"
+        "while time.monotonic() < until:\n"
+        "    lane.give_sign()\n"
+    )
+    here, there = socket.socketpair()
+    memory = lane_channel.make_memory()
+    front = lane_channel.LaneChannel(here, memory, is_lane=False)
+    inherited = (there.fileno(), memory)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, inherited)], pass_fds=inherited
+    ) as lane:
+        front.receive()
+        last = front.beat
+        while lane.poll() is None:
+            for _ in range(10_000):
+                beat = front.beat
+                assert last <= beat
+                last = beat
+    there.close()
+    os.close(memory)
+    front.close()
+
+
+@contextmanager
+def no_more_files():
+    """Lets this process open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_front_without_files_loses_large_messages_and_no_worker():
+    async def law():
+        large = Forecast([np.zeros(400_000)], 1, LEVELS)
+        wide = Forecast([np.array([1.0])], 60_000, LEVELS)
+        small = Forecast([np.array([1.0])], 1, LEVELS)
+        async with lane() as (made, deaths):
+            before, pid = len(os.listdir("/proc/self/fd")), made.pid
+            with no_more_files():
+                orders = [made.call(one) for one in (large, small, wide, small, large)]
+                answers = await asyncio.gather(*orders, return_exceptions=True)
+            assert [isinstance(one, LaneDown) for one in answers] == [
+                True,
+                False,
+                True,
+                False,
+                True,
+            ]
+            assert not any(getattr(one, "had_it", False) for one in answers)
+            for order in (wide, large):
+                await made.call(order)
+            assert (made.pid, deaths) == (pid, [])
+            gc.collect()
+            assert len(os.listdir("/proc/self/fd")) == before
+
+    run(law)
+
+
+def test_a_launch_that_cannot_be_leaves_no_files_open():
+    async def law():
+        async with lane() as (made, _):
+            made.give_up()
+            await asyncio.sleep(0.05)
+            gc.collect()
+            before = len(os.listdir("/proc/self/fd"))
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            failures = 0
+            while not made.is_alive:
+                # Each time there is room for one more of all that a launch opens.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (before + failures, hard))
+                try:
+                    await made.restart()
+                except (OSError, LaneDown):
+                    failures += 1
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                if not made.is_alive:
+                    gc.collect()
+                    assert len(os.listdir("/proc/self/fd")) <= before
+            assert failures > 3
+
+    run(law)
 
 
 def test_sessions_come_back_from_the_store_when_their_lane_dies():

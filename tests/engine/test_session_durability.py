@@ -324,6 +324,12 @@ def test_other_weights_do_not_go_on(tmp_path):
                 error = await refused(SessionExpired, sessions.append(step("s", 2, 1.0)))
                 assert error.reason == "model_changed"
             assert (await sessions.append(step("s", 1, 1.0, reset=True))).observed == 1
+            await refused(SessionExpired, sessions.append(step("t", 2, 2.0)))
+        async with running(FakeStreamModel(), store=on_disk(tmp_path)) as sessions:
+            # Nothing is lost by a start with the wrong weights.
+            assert (await sessions.append(step("t", 2, 2.0))).observed == 2
+            error = await refused(SessionExpired, sessions.append(step("s", 2, 1.0)))
+            assert error.reason == "model_changed"
         newer = FakeStreamModel(version="2")
         async with running(newer, store=on_disk(tmp_path)) as sessions:
             error = await refused(SessionExpired, sessions.export(key("t")))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from xlstmd.engine.batcher import Batcher
-from xlstmd.engine.lane import Clock, Lane
+from xlstmd.engine.lane import HEARTBEAT_S, Clock, Lane
 from xlstmd.engine.lane_keeper import LaneKeeper
 from xlstmd.engine.session_arena import SessionArena
 from xlstmd.engine.sessions import EngineSessions
@@ -25,8 +25,14 @@ from xlstmd.errors import ConfigError, EngineStopped, ModelNotFound, XlstmdError
 logger = logging.getLogger(__name__)
 
 WATCH_S: Final = 0.25
+
+# Who looks so late has stood still, and lanes perhaps with him: they first get the time for a sign.
+STANDSTILL_S: Final = 1.0
 LANE_STOP_S: Final = 1.0
 STORE_CLOSE_S: Final = 10.0
+
+# To save sessions there is at least so long, however long unfinished tasks have taken.
+SAVE_S: Final = 5.0
 MISSED_CANARIES: Final = 3
 
 # What a stopped engine tells callers to wait: about a restart.
@@ -50,7 +56,7 @@ class ModelStatus:
 
     Args:
       model: identity, `name@version`.
-      is_up: its lane's worker lives and gives signs.
+      is_up: its lane's worker lives, gives signs, and has computed something.
       is_fresh: it computed something well within the last three canary intervals.
       heartbeat_age_s: since the worker's last sign.
       canary_age_s: since the last success.
@@ -232,13 +238,13 @@ class Engine:
             models=tuple(
                 ModelStatus(
                     model=batcher.model.identity,
-                    is_up=batcher.is_up,
+                    is_up=batcher.is_up and keeper.is_back,
                     is_fresh=batcher.idle_s <= limit,
                     heartbeat_age_s=batcher.lane.heartbeat_age_s,
                     canary_age_s=batcher.idle_s,
                     queued_series=batcher.waiting_rows,
                 )
-                for batcher in self._batchers.values()
+                for batcher, keeper in zip(self._batchers.values(), self._keepers, strict=True)
             ),
         )
 
@@ -246,12 +252,14 @@ class Engine:
         """Takes no more tasks, finishes the accepted ones, saves all sessions, stops.
 
         Args:
-          timeout_s: accepted tasks that are unfinished by then fail with `EngineStopped`.
+          timeout_s: accepted tasks that are unfinished by then fail with `EngineStopped`; what is
+            left of it, or some seconds, is for saving.
         """
         if self._phase in (Phase.DRAINING, Phase.STOPPED):
             await self._until_empty()
             return
         self._phase = Phase.DRAINING
+        until = self._clock() + timeout_s
         try:
             await asyncio.wait_for(self._until_empty(), timeout_s)
         except TimeoutError:
@@ -263,7 +271,7 @@ class Engine:
         if self._watcher is not None:
             self._watcher.cancel()
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers))
-        await self._sessions.stop(timeout_s)
+        await self._sessions.stop(max(until - self._clock(), SAVE_S))
         await asyncio.gather(*(batcher.stop(LANE_STOP_S) for batcher in self._batchers.values()))
         if self._store is not None:
             await asyncio.to_thread(self._store.close, STORE_CLOSE_S)
@@ -289,12 +297,16 @@ class Engine:
 
     async def _watch(self) -> None:
         canaries: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 self.check_lanes()
                 if canaries is None or canaries.done():
-                    canaries = asyncio.get_running_loop().create_task(self.run_canaries())
+                    canaries = loop.create_task(self.run_canaries())
+                looked_at = loop.time()
                 await asyncio.sleep(WATCH_S)
+                if loop.time() - looked_at > STANDSTILL_S:
+                    await asyncio.sleep(2.0 * HEARTBEAT_S)
         finally:
             if canaries is not None:
                 canaries.cancel()

@@ -51,7 +51,7 @@ class Lane(Protocol):
         """Starts the worker.
 
         Args:
-          on_end: is called in the event loop when a worker is found dead.
+          on_end: is called in the event loop whenever a worker has ended, or is given up.
         """
 
     def call(self, order: Order) -> "asyncio.Future[Any]":
@@ -64,8 +64,11 @@ class Lane(Protocol):
           LaneDown: there is no worker; likewise the answer, if it ends before.
         """
 
+    def give_up(self) -> None:
+        """Ends a worker at once, with all that is in line; only where `can_restart`."""
+
     async def restart(self) -> None:
-        """Ends a worker for good, with all that is in line, and starts one that has no slots.
+        """Starts a worker that has no slots, in place of another one; a cancelled start ends.
 
         Raises:
           LaneDown: there is no worker now.
@@ -121,8 +124,11 @@ class ThreadLane:
         self._inbox.put(_Order(order, loop, answer))
         return answer
 
+    def give_up(self) -> None:
+        """Changes nothing: a thread cannot be ended from outside."""
+
     async def restart(self) -> None:
-        """Fails: a thread cannot be ended from outside."""
+        """Fails, for the same reason."""
         raise LaneDown(f"lane {self.name} cannot be replaced", retry_after_s=RESTART_S)
 
     async def stop(self, timeout_s: float) -> None:

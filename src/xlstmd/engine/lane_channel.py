@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 # First comes the moment of the lane's last sign, then the message to the lane, then that from it.
-_BEAT: Final = struct.Struct("d")
 _BEAT_BYTES: Final = 64
 HALF_BYTES: Final = 2**20
 MEMORY_BYTES: Final = _BEAT_BYTES + 2 * HALF_BYTES
@@ -50,6 +49,10 @@ class Closed(Exception):
     """The other end is gone."""
 
 
+class NoRoom(Closed):
+    """A large message is lost: this process has no descriptor or no memory for it."""
+
+
 class LaneChannel:
     """One end of the way between front and lane. At most one message lies in each half."""
 
@@ -63,6 +66,8 @@ class LaneChannel:
         """
         self.connection = connection
         self._memory = mmap.mmap(memory, MEMORY_BYTES)
+        # Read and written in one go: `struct` would leave a zero there for a moment.
+        self._beat = memoryview(self._memory)[:_BEAT_BYTES].cast("d")
         to_lane, from_lane = _BEAT_BYTES, _BEAT_BYTES + HALF_BYTES
         self._out, self._in = (from_lane, to_lane) if is_lane else (to_lane, from_lane)
         self._copies = not is_lane
@@ -70,12 +75,11 @@ class LaneChannel:
     @property
     def beat(self) -> float:
         """Moment of the lane's last sign, by the monotonic clock that all processes share."""
-        (moment,) = _BEAT.unpack_from(self._memory)
-        return float(moment)
+        return self._beat[0]
 
     def give_sign(self) -> None:
         """Notes that the lane lives."""
-        _BEAT.pack_into(self._memory, 0, time.monotonic())
+        self._beat[0] = time.monotonic()
 
     def send(self, header: dict[str, Any], arrays: Sequence[Array] = ()) -> None:
         """Sends a message; the one before must have been answered, or be an answer.
@@ -86,6 +90,7 @@ class LaneChannel:
 
         Raises:
           Closed: the other end is gone.
+          NoRoom: it cannot be sent now.
         """
         parts = [array if array.flags.c_contiguous else array.copy() for array in arrays]
         forms = [(part.dtype.str, part.shape) for part in parts]
@@ -98,7 +103,7 @@ class LaneChannel:
                 _write(self._memory, self._out, text, parts)
                 self.connection.sendall(note)
                 return
-            with _OwnMemory.of(start + size) as own:
+            with _OwnMemory(start + size) as own:
                 _write(own.memory, 0, text, parts)
                 socket.send_fds(self.connection, [note], [own.descriptor])
         except OSError as error:
@@ -111,6 +116,7 @@ class LaneChannel:
 
         Raises:
           Closed: the other end is gone.
+          NoRoom: it cannot be taken.
           BlockingIOError: none has come, where the connection does not block.
           TimeoutError: none has come in the time that the connection has.
         """
@@ -125,10 +131,12 @@ class LaneChannel:
         text_bytes, size = _NOTE.unpack(note)
         length = _aligned(text_bytes) + size
         view: memoryview
-        if descriptors:
-            own = _OwnMemory(descriptors[0], length)
-            own.release()
-            view = memoryview(own.memory)
+        if length > HALF_BYTES:
+            # A process that may open no more is given none.
+            if not descriptors:
+                raise NoRoom
+            with _OwnMemory(length, descriptors[0]) as own:
+                view = memoryview(own.memory)
         else:
             view = memoryview(self._memory)[self._in : self._in + length]
             if self._copies:
@@ -148,21 +156,21 @@ def make_memory() -> int:
 class _OwnMemory:
     """Memory of one message; it lives as long as something refers to it."""
 
-    def __init__(self, descriptor: int, length: int) -> None:
-        self.descriptor = descriptor
-        self.memory = mmap.mmap(descriptor, length)
-
-    @classmethod
-    def of(cls, length: int) -> Self:
-        return cls(_anonymous(length), length)
+    def __init__(self, length: int, descriptor: int | None = None) -> None:
+        try:
+            self.descriptor = _anonymous(length) if descriptor is None else descriptor
+        except OSError as error:
+            raise NoRoom from error
+        try:
+            self.memory = mmap.mmap(self.descriptor, length)
+        except OSError as error:
+            os.close(self.descriptor)
+            raise NoRoom from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
         """Lets go of the descriptor."""
         os.close(self.descriptor)
 
@@ -173,7 +181,11 @@ def _anonymous(length: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, length)
+    try:
+        os.ftruncate(descriptor, length)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

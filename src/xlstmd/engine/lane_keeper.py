@@ -47,6 +47,7 @@ class LaneKeeper:
         self._clock = clock
         self._delay_s = SHORTEST_S
         self._started_at = clock()
+        self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -54,29 +55,42 @@ class LaneKeeper:
         """Whether the lane is down and nothing in this process can help it."""
         return not self._batcher.is_up and not self._lane.can_restart
 
+    @property
+    def is_back(self) -> bool:
+        """Whether no worker is being started or tried out in the place of another one."""
+        return self._task is None
+
     def start(self) -> None:
         """Starts the lane."""
-        self._lane.start(self.check)
+        self._lane.start(self._note_end)
         self._started_at = self._clock()
 
     def check(self) -> None:
-        """Where the lane is down: fails whatever waits for it, and begins to bring it back.
+        """Where the lane is down: fails whatever waits for it; a worker that hangs is given up.
 
-        To be called now and then; a worker's death calls it at once.
+        To be called now and then.
         """
         if self._batcher.is_up:
             return
+        if self._lane.is_alive and self._lane.can_restart:
+            # At once: if it came to life again, sessions would go back into slots that end with it.
+            self._lane.give_up()
         self._batcher.check_lane()
-        if self._task is None and self._lane.can_restart:
-            logger.error("lane is down", extra={"lane": self._lane.name})
-            self._lose()
-            self._task = asyncio.get_running_loop().create_task(self._bring_back())
 
     async def stop(self) -> None:
         """Leaves the lane as it is."""
+        self._is_stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def _note_end(self) -> None:
+        """Fails whatever waits for the worker, which is gone, and begins to bring another one."""
+        self._batcher.check_lane()
+        self._lose()
+        if self._task is None and not self._is_stopped:
+            logger.error("lane is down", extra={"lane": self._lane.name})
+            self._task = asyncio.get_running_loop().create_task(self._bring_back())
 
     async def _bring_back(self) -> None:
         if self._clock() - self._started_at > SETTLED_S:
@@ -95,6 +109,8 @@ class LaneKeeper:
             self._started_at = self._clock()
             await self._reopen()
         except Exception as error:
+            # One that cannot begin must not be taken for one that can compute.
+            self._lane.give_up()
             logger.warning(
                 "lane could not be started",
                 extra={"lane": self._lane.name, "error": str(error), "wait_s": self._delay_s},

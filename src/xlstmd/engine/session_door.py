@@ -1,23 +1,25 @@
 """The door of all sessions: bounded by requests and bytes."""
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from xlstmd.engine.batcher import JITTER, LONGEST_RETRY_S, SHORTEST_RETRY_S
+from xlstmd.engine.batcher import LONGEST_RETRY_S, SHORTEST_RETRY_S
+from xlstmd.engine.lane import Clock
+from xlstmd.engine.session_rush import SessionRush
 from xlstmd.errors import Overloaded
-
-# Callers are told whole seconds: a spread of less than some of them would be none.
-LEAST_SPREAD_S: Final = 3.0
 
 
 class SessionDoor:
     """Counts the requests that are inside, wherever they wait."""
 
     def __init__(
-        self, *, max_requests: int, max_bytes: int, expected_s: Callable[[], float]
+        self,
+        *,
+        max_requests: int,
+        max_bytes: int,
+        expected_s: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """Sets the bounds.
 
@@ -25,10 +27,12 @@ class SessionDoor:
           max_requests: inside at the same time.
           max_bytes: of their points and answers.
           expected_s: gives how long those inside will take.
+          clock: monotonic seconds.
         """
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._expected_s = expected_s
+        self._rush = SessionRush(clock)
         self._requests = 0
         self._nbytes = 0
         self._is_empty = asyncio.Event()
@@ -59,15 +63,14 @@ class SessionDoor:
         finally:
             self._requests -= 1
             self._nbytes -= nbytes
+            self._rush.note_done()
             if not self._requests:
                 self._is_empty.set()
 
     def overloaded(self, message: str) -> Overloaded:
         """Makes the error for somebody who finds no room."""
         seconds = min(max(self._expected_s(), SHORTEST_RETRY_S), LONGEST_RETRY_S)
-        # Callers refused together should not come back together.
-        spread = max(JITTER * seconds, LEAST_SPREAD_S)
-        return Overloaded(message, retry_after_s=seconds + spread * random.random())
+        return Overloaded(message, retry_after_s=self._rush.send_away(seconds))
 
     async def until_empty(self) -> None:
         """Waits until nobody is inside."""

@@ -95,15 +95,12 @@ class SessionOpener:
             self._telemetry.restore_seconds.labels(arena.name).observe(self._clock() - started)
             return session
 
-    def arena_of(self, record: SessionRecord, *, is_stored: bool = True) -> SessionArena:
+    def arena_of(self, record: SessionRecord) -> SessionArena:
         """Gives the slots in which a record continues.
 
-        Args:
-          record: of a session.
-          is_stored: it ends where it does not continue.
-
         Raises:
-          SessionExpired: it was made with other weights.
+          SessionExpired: it was made with other weights. It stays where it is: whoever started the
+            daemon with the wrong ones may start it with the right ones again.
           ModelNotFound: its model is not loaded.
         """
         arena = self._arenas.get(record.model)
@@ -112,8 +109,6 @@ class SessionOpener:
         name = record.model.partition("@")[0]
         if arena is None and all(one.name != name for one in self._arenas.values()):
             raise ModelNotFound(record.model, tuple(self._arenas))
-        if is_stored:
-            raise self._bury(record, Ending.MODEL_CHANGED)
         raise expired(record.key, Ending.MODEL_CHANGED)
 
     async def place(self, record: SessionRecord, key: SessionKey) -> Session:

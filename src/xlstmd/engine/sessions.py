@@ -80,6 +80,7 @@ class EngineSessions:
             max_requests=settings.max_queue_rows,
             max_bytes=settings.max_queue_bytes,
             expected_s=lambda: max((arena.expected_s for arena in arenas.values()), default=0.0),
+            clock=clock,
         )
         self._saver = SessionSaver(self._parts)
         self._opener = SessionOpener(self._parts, self._saver, self._door)
@@ -224,7 +225,7 @@ class EngineSessions:
 
     async def _adopt(self, record: SessionRecord, key: SessionKey) -> SessionInfo:
         tombstones = self._parts.tombstones
-        self._opener.arena_of(record, is_stored=False)
+        self._opener.arena_of(record)
         is_durable = record.facts.get(DURABLE) == EVERY_STEP
         if is_durable and self._parts.store is None:
             raise InputError("durable", "nothing without a folder for state (`state_dir`)", "true")

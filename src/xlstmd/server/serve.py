@@ -169,9 +169,13 @@ class Server(uvicorn.Server):
         """Drains the engine, then closes what listens and what is connected."""
         logger.info("draining")
         self._manager.tell("STOPPING=1")
-        drain = asyncio.create_task(self._engine.drain(self._settings.drain_timeout_s))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.drain_timeout_s
+        drain = loop.create_task(self._engine.drain(self._settings.drain_timeout_s))
         while not drain.done() and not self.force_exit:
             await asyncio.sleep(POLL_S)
+        # Who takes nothing of his answer may keep the process for as long as is left.
+        self.config.timeout_graceful_shutdown = max(1, round(until - loop.time()))
         await super().shutdown(sockets)
         logger.info("stopped")
 
