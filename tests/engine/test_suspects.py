@@ -2,14 +2,16 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from tests.engine.streams import FakeStreamModel, Replay, assert_same, key, running, step
-from tests.engine.test_process_lane import engine, until_up
+from tests.engine.test_process_lane import engine, task, until_up
 from tests.fakes import POISON, ManualClock
 from tests.faulty_models import EXIT
 from xlstmd.engine.step_job import PORTION_POINTS
 from xlstmd.engine.suspects import CRASHES, FAILURES, MOST, Suspects
+from xlstmd.engine.tasks import ForecastTask
 from xlstmd.errors import LaneDown, ModelFailed
 
 
@@ -110,7 +112,7 @@ def test_refusals_grow_and_end_and_old_records_are_forgotten():
     one = key("one")
     suspects.note_crash([one, key("other")])
     assert suspects.is_alone(one)
-    suspects.check(one)
+    suspects.check(one, "append")
     lasted = []
     for _ in range(CRASHES - 1):
         suspects.note_crash([one])
@@ -118,20 +120,65 @@ def test_refusals_grow_and_end_and_old_records_are_forgotten():
         suspects.note_crash([one])
         since = clock.now
         with pytest.raises(ModelFailed, match="refused for"):
-            suspects.check(one)
+            suspects.check(one, "append")
         while True:
             clock.advance(1.0)
             try:
-                suspects.check(one)
+                suspects.check(one, "append")
             except ModelFailed:
                 continue
             break
         lasted.append(clock.now - since)
     assert lasted[:3] == [60.0, 120.0, 240.0]
     assert lasted[-1] == 3600.0
+    # One that was there so often stays alone, whatever goes well, and is forgotten in the end.
     suspects.note_success(one)
-    suspects.check(one)
+    assert suspects.is_alone(one)
+    clock.advance(3601.0)
+    suspects.note_success(one)
     assert not suspects.is_alone(one)
+    assert not suspects
     for number in range(MOST + 10):
         suspects.note_crash([key(f"n{number}")])
-    assert len(suspects) == MOST
+    assert suspects.alone == MOST
+
+
+def test_a_step_that_goes_well_clears_whoever_was_there_by_chance():
+    suspects = Suspects(ManualClock())
+    for _ in range(2):
+        suspects.note_crash(["bad", "good"])
+        suspects.note_success("good")
+    assert not suspects.is_alone("good")
+    assert suspects.is_alone("bad")
+    suspects.note_success("bad")
+    suspects.note_crash(["bad"])
+    suspects.note_success("bad")
+    assert suspects.is_alone("bad")
+
+
+def test_series_that_end_the_worker_go_alone_and_then_are_refused():
+    async def law():
+        async with engine() as (made, _):
+
+            async def ended(*values):
+                tasks = [made.submit(task(value)) for value in values]
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+                await until_up(made)
+                return answers
+
+            assert isinstance((await ended(EXIT))[0], LaneDown)
+            many = ForecastTask(
+                histories=tuple(np.array([value]) for value in (1.0, EXIT, 2.0)),
+                horizon=2,
+                quantile_levels=(0.5,),
+            )
+            # The others of its own task have been computed by then.
+            with pytest.raises(LaneDown):
+                await made.submit(many)
+            await until_up(made)
+            with pytest.raises(ModelFailed, match=r"series\[1\].values: .* ended it 2 times"):
+                await made.submit(many)
+            (good,) = await ended(3.0)
+            assert good.forecast.median[0, 0] == 3.0
+
+    run(law)

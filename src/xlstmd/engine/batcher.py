@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from xlstmd.engine.lane import RESTART_S, Clock, Lane
 from xlstmd.engine.orders import Forecast
 from xlstmd.engine.pace import Pace
 from xlstmd.engine.settings import EngineSettings
+from xlstmd.engine.suspects import Suspects
 from xlstmd.engine.tasks import ForecastResult, ForecastTask
 from xlstmd.engine.telemetry import LaneTelemetry
 from xlstmd.engine.waiting import WaitingRoom
@@ -57,6 +59,8 @@ class Batcher:
         self._telemetry = telemetry
         self._clock = clock
         self._pace = Pace()
+        # Series that ended the worker, by their bytes: nothing else tells them again.
+        self._suspects = Suspects[bytes](clock)
         self._waiting = WaitingRoom(
             max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes
         )
@@ -117,6 +121,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         job = Job(task, answer=loop.create_future(), now=self._clock())
         self._check_door(job)
+        if self._suspects:
+            for row, history in enumerate(task.histories):
+                self._suspects.check(digest(history), f"series[{row}].values")
         self._waiting.admit(job)
         self._is_empty.clear()
         self._something_waits.set()
@@ -216,9 +223,16 @@ class Batcher:
                 self._expire(part.job)
             elif part.job.is_open:
                 part.job.begin(now)
-        await self._compute(batch)
+        for part_of_it in self._apart(batch):
+            await self._compute(part_of_it)
         for job in {part.job for part in batch.parts}:
             self._finish(job)
+
+    def _apart(self, batch: Batch) -> list[Batch]:
+        """Takes the rows that are suspected of ending the worker out of a batch."""
+        if not self._suspects:
+            return [batch]
+        return batch.without(lambda history: self._suspects.is_alone(digest(history)))
 
     async def _compute(self, batch: Batch) -> None:
         left = batch.open_parts()
@@ -231,6 +245,8 @@ class Batcher:
             forecast = await self.lane.call(order)
             _check_shape(forecast, left, task)
         except LaneDown as error:
+            if error.had_it:
+                self._suspects.note_crash([digest(history) for history in left.histories])
             for part in left.parts:
                 part.job.fail(LaneDown(str(error), retry_after_s=error.retry_after_s))
         except Exception as error:
@@ -259,6 +275,9 @@ class Batcher:
         self._telemetry.batch_rows.observe(batch.rows)
         self._pace.note(batch.points, seconds)
         finite = _finite_rows(forecast)
+        if self._suspects:
+            for history in batch.histories:
+                self._suspects.note_success(digest(history))
         start = 0
         for part in batch.parts:
             rows = slice(start, start + part.count)
@@ -281,6 +300,11 @@ class Batcher:
         result = job.succeed(self.model.identity)
         if result is not None:
             self._telemetry.queue_seconds.observe(result.queue_ms / 1000.0)
+
+
+def digest(history: NDArray[np.float64]) -> bytes:
+    """Gives a hash of a series, to know it again."""
+    return blake2b(history.tobytes(), digest_size=16).digest()
 
 
 def _finite_rows(forecast: QuantileForecast) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """A task on its way: admitted, cut into parts, put together again, answered once."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +140,7 @@ class Batch:
     """Parts that one model call computes; all share their horizon and quantile levels.
 
     Args:
-      parts: one or more, each job at most once.
+      parts: one or more.
     """
 
     parts: tuple[Part, ...]
@@ -165,6 +166,24 @@ class Batch:
         """Gives what is left without the settled jobs."""
         parts = tuple(part for part in self.parts if part.job.is_open)
         return Batch(parts) if parts else None
+
+    def without(self, goes_alone: Callable[[FloatArray], bool]) -> "list[Batch]":
+        """Gives what is left without the rows that may share no batch, then those."""
+        others: list[Part] = []
+        alone: list[Part] = []
+        for part in self.parts:
+            first = part.first
+            for row, history in enumerate(part.histories, start=part.first):
+                if goes_alone(history):
+                    if row > first:
+                        others.append(Part(part.job, first, row - first))
+                    alone.append(Part(part.job, row, 1))
+                    first = row + 1
+            end = part.first + part.count
+            if end > first:
+                others.append(Part(part.job, first, end - first))
+        whole = [Batch(tuple(others))] if others else []
+        return whole + [Batch((part,)) for part in alone]
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Cuts a batch of two or more rows in the middle."""

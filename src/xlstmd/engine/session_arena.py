@@ -99,12 +99,12 @@ class SessionArena:
         """Forgets all slots, and fails whatever waits: the worker that held them is gone."""
         self.pool = SlotPool(self._rooms, self._spares)
         self._batcher.begin_anew(self.pool)
-        self.fail_all(self._down)
+        self.fail_all(self.down)
 
     def check_lane(self) -> None:
         """Fails whatever waits for a lane that is down; to be called now and then."""
         if not self.is_up:
-            self.fail_all(self._down)
+            self.fail_all(self.down)
 
     def fail_all(self, make_error: Callable[[], Exception]) -> None:
         """Fails whatever waits for the lane."""
@@ -117,7 +117,7 @@ class SessionArena:
         """Takes a step; see `StepBatcher.submit`. The caller calls `finish`, whatever happened."""
         if not self.is_up:
             self.telemetry.rejected("lane_down")
-            raise self._down()
+            raise self.down()
         done = await self._batcher.submit(job)
         self.check_pool(job.pool)
         return done
@@ -129,7 +129,7 @@ class SessionArena:
           LaneDown: the worker that held them is gone.
         """
         if pool is not self.pool:
-            raise self._down()
+            raise self.down()
 
     def finish(self, job: StepJob) -> None:
         """Takes back the slot that a job holds."""
@@ -184,5 +184,6 @@ class SessionArena:
         finally:
             self._calls.discard(answer)
 
-    def _down(self) -> LaneDown:
+    def down(self) -> LaneDown:
+        """Makes the error for whoever needs a worker that is gone."""
         return LaneDown(f"the worker of {self.model} is down", retry_after_s=RESTART_S)

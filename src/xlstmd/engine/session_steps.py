@@ -216,12 +216,18 @@ class SessionSteps:
             raise
 
     async def _make_durable(self, session: Session) -> None:
+        """Has a step that was taken on disk, where that was wanted and can be.
+
+        Raises:
+          LaneDown: the step is lost with the worker that had taken it.
+        """
         if session.is_durable and session.durable_seq < session.seq:
-            # The step is taken, whatever becomes of this: `durable_seq` tells.
+            # Else the step is taken, whatever becomes of this: `durable_seq` tells.
             try:
                 await self._saver.save(session)
             except SAVE_ERRORS:
-                return
+                if self._parts.table.get(session.key) is not session:
+                    raise self._parts.arenas[session.model].down() from None
             except Exception:
                 logger.exception("a durable step was not saved")
 

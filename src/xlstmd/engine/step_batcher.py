@@ -11,6 +11,7 @@ import numpy as np
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
 from xlstmd.engine.orders import TakeSteps
 from xlstmd.engine.pace import Pace
+from xlstmd.engine.session_record import SessionKey
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.slot_pool import SlotPool
 from xlstmd.engine.step_job import MS_PER_S, StepDone, StepJob
@@ -48,8 +49,8 @@ class StepBatcher:
         self._telemetry = telemetry
         self._clock = clock
         self._queue = StepQueue()
-        self._suspects = Suspects(clock)
-        telemetry.watch_suspects(lambda: len(self._suspects))
+        self._suspects = Suspects[SessionKey](clock)
+        telemetry.watch_suspects(lambda: self._suspects.alone)
         # Steps of many points between two of their portions, each with its target.
         self._going_on: list[StepJob] = []
         self._something_waits = asyncio.Event()
@@ -95,7 +96,7 @@ class StepBatcher:
           InputError: the model refuses the values, or has nothing to forecast from.
           ModelFailed: the model fails on this step, or its worker would.
         """
-        self._suspects.check(job.key)
+        self._suspects.check(job.key, "append")
         self._queue.add(job)
         self._something_waits.set()
         timer = None
@@ -193,7 +194,7 @@ class StepBatcher:
                 raise RuntimeError(f"model answer: expected {len(jobs)} rows, got {len(answers)}")
         except LaneDown as error:
             if error.had_it:
-                self._suspects.note_crash(job.key for job in jobs)
+                self._suspects.note_crash([job.key for job in jobs])
             for job in jobs:
                 job.fail(LaneDown(str(error), retry_after_s=RESTART_S))
         except Exception as error:
