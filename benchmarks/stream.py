@@ -81,35 +81,48 @@ def size_rows(forecaster: Forecaster) -> list[Row]:
 def patch_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
     """Compares a full patch into each of many streams with encoding their histories in a batch.
 
-    The first row is that of calls in which no stream renews its scale, and so encodes anew; the
-    second one is the average over all calls.
+    A renewal of a scale encodes a part of the history anew. Of streams with one and the same series
+    all have it in the same calls: the first row is that of the other calls. The second one is the
+    average over all calls with different series.
     """
+    alike = [sample(HISTORY + rounds * period(forecaster), seed=0)] * STREAMS
+    different = [sample(len(alike[0]), seed) for seed in range(STREAMS)]
+    name = f"patch-b{STREAMS}"
+    goal = PATCH_SHARE * (HISTORY // forecaster.config.patch_length)
+    return [
+        patch_row(forecaster, name, alike, with_renewals=False, goal=goal),
+        patch_row(forecaster, f"{name}-with-renewals", different, with_renewals=True, goal=None),
+    ]
+
+
+def patch_row(
+    forecaster: Forecaster,
+    name: str,
+    series: Sequence[Floats],
+    *,
+    with_renewals: bool,
+    goal: float | None,
+) -> Row:
+    """Feeds all series patch by patch, a period of renewals a turn."""
     patch = forecaster.config.patch_length
-    calls = period(forecaster) // patch
-    series = [sample(HISTORY + patch * calls * rounds, seed) for seed in range(STREAMS)]
     streams = forecaster.streams(STREAMS)
     streams.run(portions(series, 0, HISTORY))
     parity = streams_parity(forecaster, streams, series)
-    at, calm, every = HISTORY, [], []
-    for _ in range(rounds):
+    at, turns = HISTORY, []
+    while at < len(series[0]):
         histories = [each[at - HISTORY : at] for each in series]
         again = seconds(lambda histories=histories: forecaster.forecast(histories, 1, LEVELS))
-        taken, is_calm = [], []
-        for _ in range(calls):
-            anchors = streams.arena.scale["anchor"].copy()
+        taken, is_plain = [], []
+        for _ in range(period(forecaster) // patch):
+            before = streams.arena.encoded.copy()
             steps = portions(series, at, at + patch)
             taken.append(seconds(lambda steps=steps: streams.run(steps)))
-            is_calm.append(bool((streams.arena.scale["anchor"] == anchors).all()))
+            # A renewal leaves another number of tokens behind.
+            is_plain.append(bool((streams.arena.encoded == before + 1).all()))
             at += patch
-        without = float(np.median(np.array(taken)[is_calm]))
-        calm.append((without / STREAMS, again / STREAMS))
-        every.append((float(np.mean(taken)) / STREAMS, again / STREAMS))
-    goal, peer = PATCH_SHARE * (HISTORY // patch), "encoding again"
-    name = f"patch-b{STREAMS}"
-    return [
-        ratio_row(name, calm, goal=goal, peer=peer, parity=parity),
-        ratio_row(f"{name}-with-renewals", every, goal=None, peer=peer, parity=parity),
-    ]
+        ours = np.mean(taken) if with_renewals else np.median(np.array(taken)[is_plain])
+        turns.append((float(ours) / STREAMS, again / STREAMS))
+    return ratio_row(name, turns, goal=goal, peer="encoding again", parity=parity)
 
 
 def batch_point_row(forecaster: Forecaster, rounds: int) -> Row:
