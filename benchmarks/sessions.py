@@ -144,6 +144,8 @@ async def steady(source: ModelSource, plan: Plan) -> list[Row]:
             numbers = range(first, min(first + AT_ONCE, plan.sessions))
             await asyncio.gather(*(client.feed(number, POINTS) for number in numbers))
         grown = resident_mb(lane) - before
+        # Those that were just made are written by now, as after hours of work.
+        await engine.sessions.keep()
         latencies: list[float] = []
         start = time.perf_counter() + WARM_UP_S
         await asyncio.gather(

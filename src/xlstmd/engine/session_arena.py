@@ -20,7 +20,7 @@ from xlstmd.engine.telemetry import LaneTelemetry
 from xlstmd.errors import LaneDown
 
 # Sessions whose bytes are made in one turn of the lane: steps wait for it.
-_EXPORTED: Final = 16
+_EXPORTED: Final = 8
 
 
 class SessionArena:

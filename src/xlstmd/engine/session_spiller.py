@@ -18,7 +18,7 @@ _LOOKED_AT: Final = 256
 
 # Rooms that are kept free where there are many, so that whoever needs one need not wait for the
 # disk; when fewer are left, so many sessions leave in one transaction.
-_KEPT_FREE: Final = 32
+_KEPT_FREE: Final = 16
 _KEPT_SHARE: Final = 8
 
 
