@@ -6,8 +6,9 @@ from ctypes import CDLL
 import pytest
 
 from tests.small_models import random_checkpoint, random_forecaster
+from tests.small_policies import random_policy_checkpoint
 from xlstmd.cli import info
-from xlstmd.models import checkpoint
+from xlstmd.models import checkpoint, policy_checkpoint
 from xlstmd.ops.native import NativeLibrary
 from xlstmd.server.settings import Settings
 
@@ -18,10 +19,11 @@ V4 = V3 | info.LEVELS[2][1]
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    """Ships one tiny model."""
+    """Ships one tiny forecaster, and no policy."""
     folder = tmp_path / "weights" / "tiny"
     checkpoint.save(random_checkpoint(), folder)
     monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(policy_checkpoint, "WEIGHTS", tmp_path / "policies")
     return folder
 
 
@@ -98,6 +100,16 @@ def test_models_can_be_read_by_programs(cli, shipped):
     assert model["bytes"] == sum(path.stat().st_size for path in shipped.iterdir())
 
 
+def test_policies_are_listed_too(cli, shipped):
+    folder = shipped.parents[1] / "policies" / "squashed"
+    policy_checkpoint.save_policy(random_policy_checkpoint("squashed"), folder)
+    forecaster, policy = json.loads(cli("models", "--json").out)
+    assert (forecaster["kind"], policy["kind"]) == ("forecaster", "policy")
+    assert policy["actions"] == ["force", "valve"]
+    assert "squashed@1" in cli("models").out
+    assert json.loads(cli("info", "--json").out)["policies"] == {"squashed": "squashed@1"}
+
+
 def test_a_damaged_model_is_4(cli, shipped):
     weights = shipped / checkpoint.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -108,4 +120,5 @@ def test_a_damaged_model_is_4(cli, shipped):
 
 def test_no_models_are_said(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(policy_checkpoint, "WEIGHTS", tmp_path)
     assert cli("models").out == "no model ships with this installation\n"

@@ -17,7 +17,7 @@ from xlstmd.errors import CheckpointError, InputError
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "litestar", "uvicorn", "rich", "matplotlib")
-COMMANDS = ("serve", "forecast", "info", "models", "train")
+COMMANDS = ("serve", "forecast", "info", "models", "train", "evaluate")
 
 
 def in_process(code):
@@ -93,6 +93,9 @@ class TestStart:
             "train forecaster": (
                 "data help minutes output pool preset products restart seed threads"
             ),
+            "train policy": "env help output restart seed steps threads",
+            "evaluate": "help",
+            "evaluate policy": "env episodes help json seed",
         }
         assert options_of(build_parser()) == frozen
 
@@ -122,6 +125,11 @@ class TestEnd:
             ["train", "forecaster"],
             ["train", "forecaster", "--preset", "enormous"],
             ["train", "forecaster", "--preset", "tiny", "--minutes", "0"],
+            ["train", "policy"],
+            ["train", "policy", "--env", "nowhere"],
+            ["train", "policy", "--env", "t-maze-50", "--steps", "0"],
+            ["evaluate"],
+            ["evaluate", "policy"],
         ],
     )
     def test_usage_is_2(self, cli, arguments):

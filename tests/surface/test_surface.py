@@ -30,7 +30,8 @@ FUNCTION_LINES = 40
 
 def test_public_names():
     assert xlstmd.__all__ == [
-        "ForecastStream", "Forecaster", "QuantileForecast", "__version__", "load_forecaster",
+        "ForecastStream", "Forecaster", "Policy", "PolicyEpisodes", "QuantileForecast",
+        "__version__", "load_forecaster", "load_policy",
     ]  # fmt: skip
     for name in xlstmd.__all__:
         assert getattr(xlstmd, name) is not None

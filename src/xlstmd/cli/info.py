@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xlstmd import __version__
-from xlstmd.cli.models import describe
+from xlstmd.cli.models import describe, describe_policy
 from xlstmd.errors import BackendUnavailable
-from xlstmd.models import checkpoint, runtime
+from xlstmd.models import checkpoint, policy_checkpoint, runtime
 from xlstmd.models.forecaster import load_forecaster
 from xlstmd.ops.native import NativeLibrary, load_native
 from xlstmd.server.settings import Settings
@@ -60,6 +60,10 @@ def gather() -> dict[str, Any]:
         "packages": {name: _version_of(name) for name in PACKAGES},
         "models": {
             name: describe(folder)["model"] for name, folder in checkpoint.shipped().items()
+        },
+        "policies": {
+            name: describe_policy(folder)["model"]
+            for name, folder in policy_checkpoint.shipped_policies().items()
         },
         "sessions": sessions(Settings.from_sources(environment=os.environ)),
     }

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_models(commands)
     _add_train(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -121,6 +122,42 @@ def _add_train(commands: Any) -> None:
     forecaster.add_argument(
         "--pool", metavar="DIR", help="pool of training series that an earlier run has made"
     )
+
+    _add_train_policy(kinds)
+
+
+def _add_train_policy(kinds: Any) -> None:
+    summary = "train a policy by recurrent PPO"
+    policy = _command(kinds, "policy", summary, "train_policy")
+    policy.add_argument(
+        "--env", metavar="NAME", required=True, help="environment, for example t-maze-50"
+    )
+    policy.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the run, gone on with if it exists (runs/ENV-SEED)",
+    )
+    policy.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
+    policy.add_argument(
+        "--steps", type=_count, help="of all environments together (those of the recipe)"
+    )
+    policy.add_argument("--restart", action="store_true", help="ignore an earlier checkpoint")
+    policy.add_argument("--threads", type=_count, default=1, help="(%(default)s)")
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="score a model", allow_abbrev=False)
+    kinds = evaluate.add_subparsers(title="kinds of models", metavar="KIND", required=True)
+    policy = _command(kinds, "policy", "play episodes and print their returns", "evaluate")
+    policy.add_argument("policy", metavar="NAME_OR_PATH", help="a shipped policy, or a folder")
+    policy.add_argument(
+        "--episodes", type=_count, help="to play (as many as the published protocol has)"
+    )
+    policy.add_argument(
+        "--env", metavar="NAME", help="environment (the one that it was trained in)"
+    )
+    policy.add_argument("--seed", type=int, help="of the environments (1000000)")
+    policy.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_precision(command: argparse.ArgumentParser) -> None:

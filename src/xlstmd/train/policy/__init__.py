@@ -1,0 +1,1 @@
+"""How a policy learns: environments, rollouts, recurrent PPO, evaluation."""
