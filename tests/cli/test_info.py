@@ -89,7 +89,7 @@ def test_models_are_listed(cli, shipped):
     ended = cli("models")
     assert ended.code == 0
     assert "tiny@1" in ended.out
-    assert "Apache-2.0" in ended.out
+    assert "forecaster" in ended.out
 
 
 def test_models_can_be_read_by_programs(cli, shipped):
