@@ -17,7 +17,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from xlstmd.server.append import APPEND_PATH
-from xlstmd.server.stream import STREAM_PATH
+from xlstmd.server.appender import STREAM_PATH
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ("-m", "xlstmd")

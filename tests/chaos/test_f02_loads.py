@@ -30,7 +30,7 @@ from tests.chaos.test_f11_disconnect import hang_up, send
 from tests.faulty_models import NAP
 from tests.told_models import STEPS
 from xlstmd.engine.engine import SAVE_S
-from xlstmd.engine.step_job import PORTION_POINTS
+from xlstmd.engine.stream_work import PORTION_POINTS
 from xlstmd.server.append import APPEND_PATH
 from xlstmd.server.forecast import FORECAST_PATH
 

@@ -17,12 +17,15 @@ from xlstmd.cli.options import build_parser
 from xlstmd.engine.telemetry import EngineTelemetry
 from xlstmd.models.checkpoint import shipped
 from xlstmd.server.append_task import read_append
+from xlstmd.server.appender import STREAM_PATH
 from xlstmd.server.media import Media
 from xlstmd.server.openapi import openapi_document
+from xlstmd.server.openpi import ROUTE as OPENPI
+from xlstmd.server.policy_stepper import STREAM_PATH as POLICY_STREAM
+from xlstmd.server.policy_task import read_policy_step
 from xlstmd.server.problems import TABLE, TITLES
 from xlstmd.server.question import read_question
 from xlstmd.server.settings import Settings
-from xlstmd.server.stream import STREAM_PATH
 from xlstmd.server.telemetry import ServerTelemetry
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +34,16 @@ ROOT = Path(__file__).parents[2]
 FOREIGN = {"build", "dist", "runs", "screenshots"}
 
 # Routes that the description of the API leaves out.
-UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/", "/live", STREAM_PATH}
+UNDESCRIBED = {
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/",
+    "/live",
+    STREAM_PATH,
+    POLICY_STREAM,
+    OPENPI,
+}
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -42,7 +54,11 @@ NAMED = re.compile(r"`((?:src|native|tests|docs|benchmarks|examples)/[\w./-]*)(?
 
 
 # What reads the bodies of shown requests, by the end of their path.
-READERS = {"forecast": read_question, "forecast/append": read_append}
+READERS = {
+    "forecast": read_question,
+    "forecast/append": read_append,
+    "policy/step": read_policy_step,
+}
 
 
 def is_ours(path):
@@ -193,9 +209,10 @@ def test_readme_has_a_request_and_the_places_for_measurements():
 
 
 def test_http_reference_shows_a_request_and_a_problem():
-    request, append, problem = blocks("docs/reference/http.md", "json")
+    request, append, step, problem = blocks("docs/reference/http.md", "json")
     read_question(request.encode(), Media.JSON, Settings())
     read_append(append.encode(), Media.JSON, Settings())
+    read_policy_step(step.encode(), Media.JSON, Settings())
     assert json.loads(problem)["title"] == TITLES[json.loads(problem)["status"]]
 
 

@@ -540,3 +540,25 @@ def test_a_thread_cannot_be_replaced():
             await ThreadLane(FakeStreamModel()).restart()
 
     run(law)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs limits of other processes")
+def test_a_process_without_open_files_fails_large_orders_alone_and_blames_nobody():
+    async def law():
+        async with engine() as (running, made):
+            pid = made.pid
+            large = ForecastTask(
+                histories=(np.arange(200_000.0),), horizon=2, quantile_levels=LEVELS
+            )
+            used = len(os.listdir(f"/proc/{pid}/fd"))
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used - 1, hard))
+            for _ in range(3):
+                with pytest.raises(LaneDown, match="no open file"):
+                    await running.submit(large)
+            assert (await running.submit(task(1.0))).forecast.median[0, 0] == 1.0
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+            assert (await running.submit(large)).forecast.median[0, 0] == 199_999.0
+            assert made.pid == pid
+
+    run(law)

@@ -22,7 +22,7 @@ from tests.small_models import random_forecaster
 from xlstmd.engine.engine import Engine
 from xlstmd.engine.lane import ThreadLane
 from xlstmd.engine.settings import EngineSettings
-from xlstmd.engine.step_job import PORTION_POINTS
+from xlstmd.engine.stream_work import PORTION_POINTS
 from xlstmd.errors import (
     DeadlineExceeded,
     EngineStopped,

@@ -9,7 +9,7 @@ from tests.engine.streams import FakeStreamModel, Replay, assert_same, key, runn
 from tests.engine.test_process_lane import engine, task, until_up
 from tests.fakes import POISON, ManualClock
 from tests.faulty_models import EXIT
-from xlstmd.engine.step_job import PORTION_POINTS
+from xlstmd.engine.stream_work import PORTION_POINTS
 from xlstmd.engine.suspects import CRASHES, FAILURES, MOST, Suspects
 from xlstmd.engine.tasks import ForecastTask
 from xlstmd.errors import LaneDown, ModelFailed
@@ -180,5 +180,35 @@ def test_series_that_end_the_worker_go_alone_and_then_are_refused():
                 await made.submit(many)
             (good,) = await ended(3.0)
             assert good.forecast.median[0, 0] == 3.0
+
+    run(law)
+
+
+def test_suspects_and_the_others_take_turns_whoever_has_much_to_do():
+    async def law():
+        model = FakeStreamModel()
+        async with running(model) as sessions:
+            for name in ("blocker", "g0", "g1", "long"):
+                await sessions.append(step(name, 1, 1.0))
+            for _ in range(FAILURES):
+                with pytest.raises(ModelFailed):
+                    await sessions.append(step("bad", 1, POISON))
+            much = [0.5] * (5 * PORTION_POINTS)
+            for requests in (
+                [step("bad", 1, *much, rate=None), step("g0", 2, 1.0), step("g1", 2, 1.0)],
+                [step("long", 2, *much, rate=None), step("bad", 2, POISON), step("g0", 3, 1.0)],
+            ):
+                model.entered.clear()
+                await together(model, sessions, requests)
+                brief = [
+                    place
+                    for place, batch in enumerate(model.batches)
+                    if any(len(values) == 1 for values in batch)
+                ]
+                assert max(brief) < 4
+                if requests[0].key.id == "bad":
+                    for _ in range(FAILURES):
+                        with pytest.raises(ModelFailed):
+                            await sessions.append(step("bad", 2, POISON))
 
     run(law)

@@ -15,6 +15,7 @@ from xlstmd.errors import ModelFailed, XlstmdError
 from xlstmd.server import problems
 from xlstmd.server.app import create_app
 from xlstmd.server.openapi import READING_ROUTES
+from xlstmd.server.openapi_policies import policy_paths
 from xlstmd.server.openapi_sessions import session_paths
 from xlstmd.server.settings import Settings
 
@@ -59,7 +60,8 @@ def test_request_id_is_kept_or_made():
 def test_openapi_has_every_route_and_resolves():
     document = get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    named = {FORECAST, "/metrics", *session_paths(), *(route[0] for route in READING_ROUTES)}
+    named = {FORECAST, "/metrics", *session_paths(), *policy_paths()}
+    named |= {route[0] for route in READING_ROUTES}
     assert named == set(document["paths"])
     references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
     assert set(references) <= set(document["components"]["schemas"])

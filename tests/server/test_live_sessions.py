@@ -15,7 +15,7 @@ from tests.small_models import random_forecaster, sample_series
 from xlstmd.engine.engine import Engine
 from xlstmd.engine.sqlite_store import SqliteStore
 from xlstmd.engine.store_folder import StoreFolder
-from xlstmd.server.stream import STREAM_PATH
+from xlstmd.server.appender import STREAM_PATH
 
 SESSIONS = "/api/v1/xlstm/sessions/forecast"
 HORIZON = 5

@@ -179,8 +179,8 @@ def test_unknown_sessions_are_404(method, name):
     [
         ("GET", "/api/v1/xlstm/sessions", 404, "not_found"),
         ("GET", "/api/v1/xlstm/sessions/forecast", 404, "not_found"),
-        ("GET", "/api/v1/xlstm/sessions/policy/arm-7", 404, "not_found"),
-        ("POST", "/api/v1/xlstm/sessions/policy/import", 404, "not_found"),
+        ("GET", "/api/v1/xlstm/sessions/encode/cam-3", 404, "not_found"),
+        ("POST", "/api/v1/xlstm/sessions/encode/import", 404, "not_found"),
         ("POST", f"{ONE}/explode", 404, "not_found"),
         ("GET", f"{SESSIONS}/a%20b", 422, "out_of_range"),
         ("GET", f"{SESSIONS}/{'x' * 129}", 422, "out_of_range"),

@@ -13,7 +13,8 @@ from websockets.sync.client import connect
 
 from tests.server.daemon import on_socket
 from tests.server.fake_sessions import FakeSessionsEngine
-from xlstmd.server.stream import PENDING, STREAM_PATH
+from xlstmd.server.appender import STREAM_PATH
+from xlstmd.server.stream import PENDING
 
 WAIT_S = 10.0
 

@@ -1,4 +1,4 @@
-"""`xlstmd serve`: a forecaster and the daemon around it."""
+"""`xlstmd serve`: a forecaster, policies, and the daemon around them."""
 
 import argparse
 import os
@@ -24,20 +24,28 @@ def run(arguments: argparse.Namespace) -> None:
     state_dir = state_folder(arguments.state_dir, os.environ)
     # Found out before a model is loaded.
     StoreFolder(state_dir).make()
-    serve.run([source_of(settings)], settings, state_dir=state_dir)
+    serve.run(sources_of(settings), settings, state_dir=state_dir)
 
 
-def source_of(settings: Settings) -> ModelSource:
-    """Gives the forecaster that the settings name."""
-    return ModelSource(
+def sources_of(settings: Settings) -> list[ModelSource]:
+    """Gives the forecaster and the policies that the settings name."""
+    how = {
+        "runtime": settings.runtime or None,
+        "threads": settings.threads,
+        "precision": settings.precision,
+    }
+    forecaster = ModelSource(
         loader="xlstmd.models.forecaster:load_forecaster",
-        arguments={
-            "name_or_path": settings.model or None,
-            "runtime": settings.runtime or None,
-            "threads": settings.threads,
-            "precision": settings.precision,
-        },
+        arguments={"name_or_path": settings.model or None, **how},
     )
+    policies = [
+        ModelSource(
+            loader="xlstmd.models.served_policy:load_served_policy",
+            arguments={"name_or_path": name, **how},
+        )
+        for name in settings.policies
+    ]
+    return [forecaster, *policies]
 
 
 def state_folder(flag: str | None, environment: Mapping[str, str]) -> Path:

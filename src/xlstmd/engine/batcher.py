@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xlstmd.engine.job import Batch, Job
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
-from xlstmd.engine.orders import Forecast
+from xlstmd.engine.orders import Forecast, TryOut
 from xlstmd.engine.pace import Pace
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.suspects import Suspects
@@ -106,6 +106,11 @@ class Batcher:
         forecast = await self.lane.call(order)
         if not _finite_rows(forecast).all():
             raise ModelFailed("series[0]", "a finite forecast of the warm-up series", "non-finite")
+        self._last_success = self._clock()
+
+    async def try_out(self) -> None:
+        """Lets a policy take a step of its own, past the queue; raises what the model raises."""
+        await self.lane.call(TryOut())
         self._last_success = self._clock()
 
     async def submit(self, task: ForecastTask) -> ForecastResult:

@@ -115,11 +115,13 @@ class Engine:
           store: of sessions, closed by `drain`; without one they end with the engine.
 
         Raises:
-          ConfigError: no model, or the default model is not among them.
+          ConfigError: no model, two of one name, or the default model is not among them.
         """
         names = [lane.model.name for lane in lanes]
         if not lanes:
             raise ConfigError("models: expected at least one, got none")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"models: expected different names, got {', '.join(names)}")
         if settings.default_model is not None and settings.default_model not in names:
             known = ", ".join(sorted(names))
             raise ConfigError(
@@ -182,6 +184,14 @@ class Engine:
             for name, batcher in self._batchers.items()
         ]
 
+    def describe_policies(self) -> list[dict[str, Any]]:
+        """Gives what every policy says about itself."""
+        return [
+            {**batcher.model.description, "model": batcher.model.identity}
+            for batcher in self._batchers.values()
+            if batcher.model.guards is not None
+        ]
+
     def find_model(self, name: str | None) -> str:
         """Gives the identity of the model that a task with this name would go to.
 
@@ -202,7 +212,7 @@ class Engine:
             batcher.start()
         for batcher in self._batchers.values():
             started = self._clock()
-            await batcher.warm_up(canary_task())
+            await _warm_up(batcher)
             logger.info(
                 "model ready",
                 extra={
@@ -220,10 +230,14 @@ class Engine:
 
         Raises:
           EngineStopped: the engine does not run yet or no longer.
-          ModelNotFound: the task names a model that is not loaded.
+          ModelNotFound: the task names a model that is not loaded, or a policy.
         """
         self._check_running()
-        return await self._batcher(task.model).submit(task)
+        batcher = self._batcher(task.model)
+        if batcher.model.guards is not None:
+            known = [name for name, one in self._batchers.items() if one.model.guards is None]
+            raise ModelNotFound(str(task.model), known)
+        return await batcher.submit(task)
 
     @property
     def is_stuck(self) -> bool:
@@ -288,8 +302,8 @@ class Engine:
         for batcher in self._batchers.values():
             if batcher.is_up and batcher.idle_s >= self.settings.canary_interval_s:
                 try:
-                    await batcher.submit(canary_task(deadline_s=self.settings.canary_interval_s))
-                except XlstmdError as error:
+                    await _canary(batcher, self.settings.canary_interval_s)
+                except (XlstmdError, TimeoutError) as error:
                     logger.warning(
                         "canary failed",
                         extra={"model": batcher.model.identity, "error": str(error)},
@@ -336,7 +350,7 @@ class Engine:
 
         async def reopen() -> None:
             await self._sessions.open(model)
-            await batcher.warm_up(canary_task())
+            await _warm_up(batcher)
 
         return LaneKeeper(
             batcher,
@@ -358,6 +372,23 @@ class Engine:
 
     def _stopped(self) -> EngineStopped:
         return EngineStopped(f"the engine is {self._phase}", retry_after_s=RESTART_S)
+
+
+async def _warm_up(batcher: Batcher) -> None:
+    """Lets a model compute once; raises where it cannot."""
+    if batcher.model.guards is None:
+        await batcher.warm_up(canary_task())
+    else:
+        await batcher.try_out()
+
+
+async def _canary(batcher: Batcher, timeout_s: float) -> None:
+    """Lets a model that has nothing to do compute once; raises where it cannot."""
+    if batcher.model.guards is None:
+        await batcher.submit(canary_task(deadline_s=timeout_s))
+    else:
+        async with asyncio.timeout(timeout_s):
+            await batcher.try_out()
 
 
 def canary_task(deadline_s: float | None = None) -> ForecastTask:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from xlstmd.engine.lane_worker import LaneWorker
 from xlstmd.engine.model_facts import ModelFacts, facts_of
 from xlstmd.engine.orders import Order
-from xlstmd.engine.tasks import ForecastModel
+from xlstmd.engine.tasks import Model
 from xlstmd.errors import LaneDown
 
 Clock = Callable[[], float]
@@ -90,7 +90,7 @@ class ThreadLane:
 
     can_restart = False
 
-    def __init__(self, model: ForecastModel, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, model: Model, *, clock: Clock = time.monotonic) -> None:
         """Keeps the model; `start` starts the thread."""
         self.model = facts_of(model)
         self.name = f"{model.name}-thread"

@@ -15,12 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from xlstmd.engine.lane import HEARTBEAT_S
-from xlstmd.engine.lane_channel import Closed, LaneChannel
+from xlstmd.engine.lane import HEARTBEAT_S, RESTART_S
+from xlstmd.engine.lane_channel import Closed, LaneChannel, Message, NoRoom
 from xlstmd.engine.lane_wire import pack_answer, pack_error, unpack_order
 from xlstmd.engine.lane_worker import LaneWorker
 from xlstmd.engine.model_facts import facts_of
 from xlstmd.engine.model_source import ModelSource
+from xlstmd.errors import LaneDown
 
 # Where memory is short a lane goes before the front, which can start another one.
 _OOM_SCORE: Final = "500"
@@ -69,13 +70,25 @@ def _serve(channel: LaneChannel, worker: LaneWorker) -> None:
             message = channel.receive()
         except TimeoutError:
             continue
+        except NoRoom:
+            # The front waits for an answer all the same.
+            channel.send(*_no_room())
+            continue
         channel.give_sign()
         try:
             answer = pack_answer(worker.do(unpack_order(message)))
         except BaseException as error:  # The worker outlives whatever the model raises.
             answer = pack_error(error)
         channel.give_sign()
-        channel.send(*answer)
+        try:
+            channel.send(*answer)
+        except NoRoom:
+            channel.send(*_no_room())
+
+
+def _no_room() -> Message:
+    what = "the model's process has no memory or no open file left for a message"
+    return pack_error(LaneDown(what, retry_after_s=RESTART_S))
 
 
 def _end_with(lifeline: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,16 @@ from xlstmd.engine.orders import (
     Order,
     RestoreSlot,
     TakeSteps,
+    TryOut,
+)
+from xlstmd.engine.policy_columns import (
+    pack_policy_answers,
+    pack_policy_moves,
+    unpack_policy_answers,
+    unpack_policy_moves,
 )
 from xlstmd.engine.step_columns import answer_columns, answers_of
+from xlstmd.models.policy_step import PolicyAnswer, PolicyStep
 from xlstmd.models.quantile_forecast import QuantileForecast
 from xlstmd.models.stream_step import StreamStep
 
@@ -35,7 +43,10 @@ def pack_order(order: Order) -> Message:
             header = {"order": "forecast", "horizon": horizon, "levels": quantile_levels}
             return Message(header, [*_joined(histories)])
         case TakeSteps(moves):
-            return _pack_moves(moves)
+            is_policy = bool(moves) and isinstance(moves[0].step, PolicyStep)
+            return pack_policy_moves(moves) if is_policy else _pack_moves(moves)
+        case TryOut():
+            return Message({"order": "try"}, [])
         case OpenSlots(count):
             return Message({"order": "open", "count": count}, [])
         case ExportSlots(slots):
@@ -55,6 +66,10 @@ def unpack_order(message: Message) -> Order:
             return Forecast(histories, header["horizon"], tuple(header["levels"]))
         case "steps":
             return TakeSteps(_unpack_moves(message))
+        case "policy_steps":
+            return TakeSteps(unpack_policy_moves(message))
+        case "try":
+            return TryOut()
         case "open":
             return OpenSlots(header["count"])
         case "export":
@@ -81,6 +96,8 @@ def pack_answer(answer: Any) -> Message:
     if answer and isinstance(answer[0], bytes):
         payloads = [np.frombuffer(payload, np.uint8) for payload in answer]
         return Message({"answer": "payloads"}, list(payloads))
+    if answer and isinstance(answer[0], PolicyAnswer):
+        return pack_policy_answers(answer)
     header, arrays = answer_columns(answer)
     return Message({"answer": "steps", **header}, arrays)
 
@@ -109,12 +126,14 @@ def unpack_answer(message: Message) -> Any:
             return [array.tobytes() for array in arrays]
         case "steps":
             return answers_of(header, arrays)
+        case "policy_steps":
+            return unpack_policy_answers(message)
         case _:
             raise error_of(header["error"])
 
 
 def _pack_moves(moves: Sequence[Move]) -> Message:
-    steps = [move.step for move in moves]
+    steps = [cast(StreamStep, move.step) for move in moves]
     places: dict[tuple[float, ...], int] = {}
     numbers = [
         (
@@ -123,7 +142,7 @@ def _pack_moves(moves: Sequence[Move]) -> Message:
             step.horizon,
             places.setdefault(step.quantile_levels, len(places)),
         )
-        for source, step in moves
+        for (source, _), step in zip(moves, steps, strict=True)
     ]
     rates = [_NAN if step.anomaly_rate is None else step.anomaly_rate for step in steps]
     lengths, values = _joined([step.values for step in steps])

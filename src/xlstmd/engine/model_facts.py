@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xlstmd.engine.tasks import ForecastModel
+from xlstmd.engine.tasks import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,7 @@ class ModelFacts:
       description: what can be written as JSON.
       fingerprint: of the states of its streams; None where it cannot be fed point by point.
       slot_bytes: of one stream's slot; None likewise.
+      guards: of a policy, see `PolicyGuards`; None for a forecaster.
     """
 
     name: str
@@ -24,6 +25,7 @@ class ModelFacts:
     description: Mapping[str, Any]
     fingerprint: str | None
     slot_bytes: int | None
+    guards: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> str:
@@ -31,7 +33,7 @@ class ModelFacts:
         return f"{self.name}@{self.version}"
 
 
-def facts_of(model: ForecastModel) -> ModelFacts:
+def facts_of(model: Model) -> ModelFacts:
     """Asks a model for its facts."""
     return ModelFacts(
         name=model.name,
@@ -39,4 +41,5 @@ def facts_of(model: ForecastModel) -> ModelFacts:
         description=dict(model.describe()),
         fingerprint=getattr(model, "fingerprint", None),
         slot_bytes=getattr(model, "slot_bytes", None),
+        guards=getattr(model, "guards", None),
     )

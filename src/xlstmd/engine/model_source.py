@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
-from xlstmd.engine.tasks import ForecastModel
+from xlstmd.engine.tasks import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +20,8 @@ class ModelSource:
     loader: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def load(self) -> ForecastModel:
+    def load(self) -> Model:
         """Loads the model; raises whatever the function raises."""
         module, _, name = self.loader.partition(":")
-        load = cast(Callable[..., ForecastModel], getattr(import_module(module), name))
+        load = cast(Callable[..., Model], getattr(import_module(module), name))
         return load(**self.arguments)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xlstmd.models.policy_step import PolicyStep
 from xlstmd.models.stream_step import StreamStep
 
 FloatArray = NDArray[np.float64]
+Step = StreamStep | PolicyStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,16 @@ class Move(NamedTuple):
     """
 
     source: int | None
-    step: StreamStep
+    step: Step
 
 
 @dataclass(frozen=True, slots=True)
 class TakeSteps:
-    """Asks for a `StreamAnswer` to each move; those of different streams share model calls.
+    """Asks for an answer to each move; those of different streams share model calls.
 
     Args:
-      moves: to different slots.
+      moves: to different slots, their steps all of the kind that the model takes: `StreamStep`s
+        get a `StreamAnswer`, `PolicyStep`s a `PolicyAnswer`.
     """
 
     moves: Sequence[Move]
@@ -97,4 +100,9 @@ class ClearSlots:
     slots: Sequence[int]
 
 
-Order = Forecast | OpenSlots | TakeSteps | ExportSlots | RestoreSlot | ClearSlots
+@dataclass(frozen=True, slots=True)
+class TryOut:
+    """Lets a policy take one step that nobody has asked for; fails where it cannot."""
+
+
+Order = Forecast | TryOut | OpenSlots | TakeSteps | ExportSlots | RestoreSlot | ClearSlots

@@ -9,15 +9,20 @@ from typing import Any, Final
 
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
 from xlstmd.engine.orders import ClearSlots, ExportSlots, OpenSlots, Order, RestoreSlot
+from xlstmd.engine.policy_guards import PolicyGuards
+from xlstmd.engine.policy_reply import PolicyReply
+from xlstmd.engine.policy_tasks import POLICY
 from xlstmd.engine.session_record import SessionRecord
+from xlstmd.engine.session_reply import Reply, SessionReply
 from xlstmd.engine.session_table import Session
+from xlstmd.engine.session_tasks import FORECAST
 from xlstmd.engine.settings import EngineSettings
 from xlstmd.engine.slot_pool import Room, SlotPool
 from xlstmd.engine.step_batcher import StepBatcher
 from xlstmd.engine.step_job import StepDone, StepJob
 from xlstmd.engine.store import GROUP_BYTES
 from xlstmd.engine.telemetry import LaneTelemetry
-from xlstmd.errors import LaneDown
+from xlstmd.errors import LaneDown, SnapshotDamaged
 
 # Sessions whose bytes are made in one turn of the lane: steps wait for it.
 _EXPORTED: Final = 8
@@ -52,6 +57,9 @@ class SessionArena:
           clock: monotonic seconds.
         """
         self.model = lane.model.identity
+        guards = lane.model.guards
+        self.guards = None if guards is None else PolicyGuards(guards)
+        self.surface = FORECAST if guards is None else POLICY
         self.name = lane.model.name
         self.fingerprint = fingerprint
         self.slot_bytes = slot_bytes
@@ -142,6 +150,21 @@ class SessionArena:
         """Takes back the room and the slot of a session."""
         self.pool.vacate(slot)
         self._batcher.wake()
+
+    def check_reply(self, reply: Reply) -> None:
+        """Makes sure that a stored reply can be one of this model.
+
+        Raises:
+          SnapshotDamaged: it cannot.
+        """
+        if self.guards is None:
+            fits = isinstance(reply, SessionReply)
+        elif isinstance(reply, PolicyReply):
+            fits = reply.actions.shape[1] == self.guards.num_actions
+        else:
+            fits = False
+        if not fits:
+            raise SnapshotDamaged(f"a reply of {self.model}", "another one")
 
     async def records(self, sessions: Sequence[Session]) -> list[SessionRecord]:
         """Gives sessions as they are now, whatever happens to them meanwhile."""

@@ -99,11 +99,14 @@ class SessionOpener:
         """Gives the slots in which a record continues.
 
         Raises:
+          SessionUnknown: its model is not of its surface.
           SessionExpired: it was made with other weights. It stays where it is: whoever started the
             daemon with the wrong ones may start it with the right ones again.
           ModelNotFound: its model is not loaded.
         """
         arena = self._arenas.get(record.model)
+        if arena is not None and arena.surface != record.key.surface:
+            raise unknown(record.key)
         if arena is not None and arena.fingerprint == record.fingerprint:
             return arena
         name = record.model.partition("@")[0]
@@ -122,6 +125,7 @@ class SessionOpener:
         if record.layout != LAYOUT:
             raise SnapshotDamaged(f"the layout {LAYOUT}", record.layout[:40])
         reply = unpack_reply(record.reply)
+        arena.check_reply(reply)
         room = await self.make_room(arena)
         try:
             slot = await arena.restore(record.payload, room)

@@ -1,12 +1,29 @@
 """What of a reply cannot be had from the state again: kept with the session for a retry."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from xlstmd.engine.policy_reply import FORM, PolicyReply, read_policy_reply
 from xlstmd.engine.session_payload import pack_arrays, unpack_arrays
 from xlstmd.errors import SnapshotDamaged
 from xlstmd.models.anomaly_scores import AnomalyScores
+
+
+class Reply(Protocol):
+    """What is kept of a reply, whatever surface it is of."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers (`seq`) the request has taken."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+
+    def pack(self) -> bytes:
+        """Writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +39,11 @@ class SessionReply:
 
     observed: int
     scores: AnomalyScores | None
+
+    @property
+    def count(self) -> int:
+        """One: that of the request."""
+        return 1
 
     @property
     def nbytes(self) -> int:
@@ -44,14 +66,16 @@ class SessionReply:
         return pack_arrays(arrays | scores)
 
 
-def unpack_reply(reply: bytes) -> SessionReply:
-    """Reads what `SessionReply.pack` has written.
+def unpack_reply(reply: bytes) -> SessionReply | PolicyReply:
+    """Reads what `SessionReply.pack` or `PolicyReply.pack` has written.
 
     Raises:
       SnapshotDamaged: the bytes are something else.
     """
     arrays = unpack_arrays(reply)
     form = {name: (array.dtype.str, array.ndim) for name, array in arrays.items()}
+    if form == FORM:
+        return read_policy_reply(arrays)
     lengths = {len(array) for name, array in arrays.items() if name != "observed"}
     plain = {"observed": ("<i8", 1)}
     scored = plain | {"quantile": ("<f8", 1), "surprise": ("<f8", 1), "flag": ("|b1", 1)}

@@ -21,6 +21,9 @@ _LOOKED_AT: Final = 256
 _KEPT_FREE: Final = 16
 _KEPT_SHARE: Final = 8
 
+# Of few rooms none is kept free.
+_LEAST_KEPT: Final = 2
+
 
 class SessionSpiller:
     """Takes sessions out of memory. Belongs to the event loop."""
@@ -44,7 +47,8 @@ class SessionSpiller:
     def look(self, arena: SessionArena) -> None:
         """Begins to make room where little is left."""
         kept = min(_KEPT_FREE, arena.pool.rooms // _KEPT_SHARE)
-        if self._store is None or 2 * arena.pool.free_rooms >= kept or arena.model in self._tasks:
+        is_needed = kept >= _LEAST_KEPT and 2 * arena.pool.free_rooms < kept
+        if self._store is None or not is_needed or arena.model in self._tasks:
             return
         task = asyncio.get_running_loop().create_task(self._spill_some(arena, kept))
         self._tasks[arena.model] = task

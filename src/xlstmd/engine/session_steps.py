@@ -3,41 +3,39 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from xlstmd.engine.session_arena import SessionArena
-from xlstmd.engine.session_check import check_append
 from xlstmd.engine.session_door import SessionDoor
 from xlstmd.engine.session_opener import SessionOpener
 from xlstmd.engine.session_parts import SessionParts
-from xlstmd.engine.session_record import SessionKey
-from xlstmd.engine.session_reply import SessionReply
+from xlstmd.engine.session_reply import Reply
+from xlstmd.engine.session_request import SessionRequest, StepTaken
 from xlstmd.engine.session_saver import SAVE_ERRORS, SessionSaver
 from xlstmd.engine.session_table import Session
-from xlstmd.engine.session_tasks import AppendResult, AppendTask
 from xlstmd.engine.slot_pool import SlotPool
-from xlstmd.engine.step_job import StepDone, StepJob, StepWork
+from xlstmd.engine.step_job import StepDone, StepJob
+from xlstmd.engine.step_work import StepWork
 from xlstmd.errors import (
     DeadlineExceeded,
     InputError,
     ModelConflict,
+    ModelFailed,
+    ModelNotFound,
     SeqConflict,
     SeqReused,
     SessionExpired,
     SessionUnknown,
 )
-from xlstmd.models.anomaly_scores import AnomalyScores
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Reply)
 
 
 class SessionSteps:
-    """Answers `AppendTask`s: each advances its stream once or not at all."""
+    """Answers `SessionRequest`s: each advances its session once or not at all."""
 
     def __init__(
         self,
@@ -69,65 +67,61 @@ class SessionSteps:
         """Lets no waiting request begin any more."""
         self._refusal = make_error
 
-    async def append(self, task: AppendTask) -> AppendResult:
-        """Takes a step; see `Sessions.append`."""
-        check_append(task)
-        deadline = None
-        if task.deadline_s is not None:
-            deadline = self._parts.clock() + task.deadline_s
-        work = StepWork(
-            values=task.values,
-            horizon=task.horizon,
-            quantile_levels=task.quantile_levels,
-            anomaly_rate=task.anomaly_rate,
-        )
+    async def take(self, request: SessionRequest[R]) -> StepTaken[R]:
+        """Takes a step; see `Sessions.append` and `Sessions.step` for what it raises."""
         turns = self._parts.turns
-        with self._door.passage(work.nbytes):
-            await self._within(deadline, turns.take(task.key))
+        with self._door.passage(request.work.nbytes):
+            await self._within(request.deadline, turns.take(request.key))
             try:
-                return await self._answer(task, work, deadline)
+                try:
+                    return await self._answer(request)
+                except ModelFailed as error:
+                    if not request.do_without(error):
+                        raise
+                return await self._answer(request)
             finally:
-                turns.leave(task.key)
+                turns.leave(request.key)
 
-    async def _answer(
-        self, task: AppendTask, work: StepWork, deadline: float | None
-    ) -> AppendResult:
+    async def _answer(self, request: SessionRequest[R]) -> StepTaken[R]:
         if self._refusal is not None:
             raise self._refusal()
-        session = await self._within(deadline, self._open(task))
+        session = await self._within(request.deadline, self._open(request))
         if session is None:
-            return await self._begin(task, work, None, deadline)
-        if task.model is not None and self._find_model(task.model) != session.model:
-            raise ModelConflict(f"model: expected {session.model}, got {task.model}")
-        if task.seq is None:
-            done = await self._ask(session, work, deadline)
-            return _result(session, done.answer.observed, done, done.answer.scores)
-        if task.seq == session.seq and task.request_hash == session.request_hash:
-            return await self._repeat(session, work, deadline)
-        if task.reset:
-            return await self._begin(task, work, session, deadline)
-        if task.seq == session.seq:
-            raise SeqReused(f"seq: {task.seq} was another request of session {task.key.id}")
-        if task.seq != session.seq + 1:
-            raise SeqConflict(task.seq, session.seq + 1, session.durable_seq)
-        return await self._advance(session, task, work, deadline)
+            return await self._begin(request, None)
+        if request.model is not None and self._find_model(request.model) != session.model:
+            raise ModelConflict(f"model: expected {session.model}, got {request.model}")
+        if request.seq is None:
+            done = await self._ask(session, request, request.work)
+            return StepTaken(session, request.reply(session.reply, done), done)
+        first = session.seq - session.reply.count + 1
+        if request.seq == first and request.request_hash == session.request_hash:
+            return await self._repeat(session, request)
+        if request.reset and request.seq == 1:
+            return await self._begin(request, session)
+        if request.seq == first:
+            raise SeqReused(f"seq: {request.seq} was another request of session {request.key.id}")
+        if request.seq != session.seq + 1:
+            raise SeqConflict(request.seq, session.seq + 1, session.durable_seq)
+        return await self._advance(session, request)
 
-    async def _open(self, task: AppendTask) -> Session | None:
-        """Gives the session in memory; None where the task begins one."""
+    async def _open(self, request: SessionRequest[Any]) -> Session | None:
+        """Gives the session in memory; None where the request begins one."""
         try:
-            return await self._opener.open(task.key)
+            return await self._opener.open(request.key)
         except SessionUnknown:
-            if task.seq != 1:
+            if request.seq != 1:
                 raise
         except SessionExpired:
-            if not task.reset:
+            if not (request.reset and request.seq == 1):
                 raise
         return None
 
-    async def _ask(self, session: Session, work: StepWork, deadline: float | None) -> StepDone:
+    async def _ask(
+        self, session: Session, request: SessionRequest[Any], work: StepWork
+    ) -> StepDone:
         """Computes what changes nothing."""
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key, arena.pool, session.slot, work, deadline)
+        job = self._job(request, arena.pool, session.slot, work)
         try:
             done = await arena.step(job)
         finally:
@@ -135,58 +129,54 @@ class SessionSteps:
         self._use(session)
         return done
 
-    async def _repeat(
-        self, session: Session, work: StepWork, deadline: float | None
-    ) -> AppendResult:
+    async def _repeat(self, session: Session, request: SessionRequest[R]) -> StepTaken[R]:
         """Gives the last reply again: the state is still that after it."""
-        done = None
-        if work.horizon:
-            again = replace(work, values=np.empty(0), anomaly_rate=None)
-            done = await self._ask(session, again, deadline)
+        work, done = request.work_again(session.reply), None
+        if work is not None:
+            done = await self._ask(session, request, work)
         await self._make_durable(session)
-        return _result(session, session.reply.observed, done, session.reply.scores)
+        return StepTaken(session, request.own(session.reply), done)
 
-    async def _advance(
-        self, session: Session, task: AppendTask, work: StepWork, deadline: float | None
-    ) -> AppendResult:
+    async def _advance(self, session: Session, request: SessionRequest[R]) -> StepTaken[R]:
         arena = self._parts.arenas[session.model]
-        job = self._job(session.key, arena.pool, session.slot, work, deadline)
+        source = None if request.reset else session.slot
+        job = self._job(request, arena.pool, source, request.work)
         try:
             done = await arena.step(job)
+            reply = request.reply(session.reply, done)
             # From here to the end of the block nothing waits: all of it happens or nothing.
             session.slot = job.exchange(session.slot)
             if session.seq == session.durable_seq:
                 session.changed_at = self._parts.clock()
-            session.seq += 1
-            session.request_hash = task.request_hash
-            session.reply = _reply(done)
+            session.seq += request.count
+            session.request_hash = request.request_hash
+            session.reply = reply
             self._use(session)
         finally:
             arena.finish(job)
         await self._make_durable(session)
-        return _result(session, done.answer.observed, done, done.answer.scores)
+        return StepTaken(session, reply, done)
 
-    async def _begin(
-        self, task: AppendTask, work: StepWork, old: Session | None, deadline: float | None
-    ) -> AppendResult:
-        """Begins a stream, in place of another one or not."""
-        arena = self._arena(task, old)
-        if task.durable and self._parts.store is None:
+    async def _begin(self, request: SessionRequest[R], old: Session | None) -> StepTaken[R]:
+        """Begins a session, in place of another one or not."""
+        arena = self._arena(request, old)
+        if request.durable and self._parts.store is None:
             raise InputError("durable", "nothing without a folder for state (`state_dir`)", "true")
         room = None
         if old is None:
-            room = await self._within(deadline, self._opener.make_room(arena))
+            room = await self._within(request.deadline, self._opener.make_room(arena))
         pool = arena.pool if room is None else room.pool
-        job = self._job(task.key, pool, None, work, deadline)
+        job = self._job(request, pool, None, request.work)
         try:
             done = await arena.step(job)
-            session = self._new_session(task, arena.model, job, done, old)
+            reply = request.reply(None, done)
+            session = self._new_session(request, arena.model, job, reply, old)
             if session.is_durable or (old is not None and old.is_stored):
-                # Else the end of the process would bring the old stream back, and its next step
-                # could pass for one of the new stream.
+                # Else the end of the process would bring the old one back, and its next step
+                # could pass for one of the new one.
                 await self._save_first(session, old)
-            self._parts.tombstones.forget(task.key)
-            # Else the worker has ended meanwhile, and the stream lies in the store alone.
+            self._parts.tombstones.forget(request.key)
+            # Else the worker has ended meanwhile, and the session lies in the store alone.
             if pool is arena.pool:
                 session.slot = job.exchange(None if old is None else old.slot)
                 self._parts.table.put(session)
@@ -196,7 +186,7 @@ class SessionSteps:
             arena.finish(job)
             if room is not None:
                 room.cancel()
-        return _result(session, done.answer.observed, done, done.answer.scores)
+        return StepTaken(session, reply, done)
 
     async def _save_first(self, session: Session, old: Session | None) -> None:
         """Writes a stream that nobody knows yet; if that fails, there is none."""
@@ -225,49 +215,54 @@ class SessionSteps:
             # Else the step is taken, whatever becomes of this: `durable_seq` tells.
             try:
                 await self._saver.save(session)
-            except SAVE_ERRORS:
-                if self._parts.table.get(session.key) is not session:
-                    raise self._parts.arenas[session.model].down() from None
-            except Exception:
-                logger.exception("a durable step was not saved")
+            except Exception as error:
+                if not isinstance(error, SAVE_ERRORS):
+                    logger.exception("a durable step was not saved")
+            is_lost = self._parts.table.get(session.key) is not session
+            if is_lost and session.durable_seq < session.seq:
+                raise self._parts.arenas[session.model].down()
 
-    def _arena(self, task: AppendTask, old: Session | None) -> SessionArena:
+    def _arena(self, request: SessionRequest[Any], old: Session | None) -> SessionArena:
         if old is not None:
             return self._parts.arenas[old.model]
-        model = self._find_model(task.model)
+        model = self._find_model(request.model)
         arena = self._parts.arenas.get(model)
         if arena is None:
             raise InputError("model", "one that can be fed point by point", model)
+        if arena.surface != request.key.surface:
+            arenas = self._parts.arenas.values()
+            known = [each.model for each in arenas if each.surface == request.key.surface]
+            raise ModelNotFound(model, known)
         return arena
 
     def _job(
-        self,
-        key: SessionKey,
-        pool: SlotPool,
-        source: int | None,
-        work: StepWork,
-        deadline: float | None,
+        self, request: SessionRequest[Any], pool: SlotPool, source: int | None, work: StepWork
     ) -> StepJob:
-        now = self._parts.clock()
-        return StepJob(work, key=key, pool=pool, source=source, now=now, deadline=deadline)
+        now, deadline = self._parts.clock(), request.deadline
+        return StepJob(work, key=request.key, pool=pool, source=source, now=now, deadline=deadline)
 
     def _new_session(
-        self, task: AppendTask, model: str, job: StepJob, done: StepDone, old: Session | None
+        self,
+        request: SessionRequest[Any],
+        model: str,
+        job: StepJob,
+        reply: Reply,
+        old: Session | None,
     ) -> Session:
         now, wall_ns = self._parts.clock(), self._parts.wall_ns()
         return Session(
-            key=task.key,
+            key=request.key,
             model=model,
             slot=-1 if job.slot is None else job.slot,
-            seq=1,
-            request_hash=task.request_hash,
-            reply=_reply(done),
-            # Tells streams of one key apart, whatever the wall clock does.
+            seq=request.count,
+            request_hash=request.request_hash,
+            reply=reply,
+            # Tells sessions of one key apart, whatever the wall clock does.
             created_ns=wall_ns if old is None else max(wall_ns, old.created_ns + 1),
             used_ns=wall_ns,
             used_at=now,
-            facts=dict(task.facts),
-            is_durable=task.durable,
+            facts=dict(request.facts),
+            is_durable=request.durable,
             saved_at=now,
             changed_at=now,
         )
@@ -287,31 +282,3 @@ class SessionSteps:
                 return await work
         except TimeoutError:
             raise DeadlineExceeded("no answer before the deadline") from None
-
-
-def _reply(done: StepDone) -> SessionReply:
-    scores = done.answer.scores
-    if scores is not None:
-        # Of its own: parts of a batch would keep all of it.
-        scores = AnomalyScores(
-            quantile=scores.quantile.copy(),
-            surprise=scores.surprise.copy(),
-            flag=scores.flag.copy(),
-        )
-    return SessionReply(observed=done.answer.observed, scores=scores)
-
-
-def _result(
-    session: Session, observed: int, done: StepDone | None, scores: AnomalyScores | None
-) -> AppendResult:
-    return AppendResult(
-        seq=session.seq,
-        durable_seq=session.durable_seq,
-        observed=observed,
-        forecast=None if done is None else done.answer.forecast,
-        scores=scores,
-        model=session.model,
-        facts=session.facts,
-        queue_ms=0.0 if done is None else done.queue_ms,
-        compute_ms=0.0 if done is None else done.compute_ms,
-    )

@@ -7,7 +7,7 @@ from typing import Final
 
 from xlstmd.engine.session_payload import LAYOUT
 from xlstmd.engine.session_record import SessionKey, SessionRecord
-from xlstmd.engine.session_reply import SessionReply
+from xlstmd.engine.session_reply import Reply
 
 # A session that was only asked is written this long after: for its idle time alone.
 USE_SAVE_S: Final = 60.0
@@ -44,7 +44,7 @@ class Session:
     slot: int
     seq: int
     request_hash: bytes
-    reply: SessionReply
+    reply: Reply
     created_ns: int
     used_ns: int
     used_at: float

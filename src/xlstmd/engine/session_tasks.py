@@ -2,40 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlstmd.engine.policy_tasks import PolicyResult, PolicyTask
 from xlstmd.engine.session_record import SessionKey
+from xlstmd.engine.state_arena import StateArena
 from xlstmd.models.anomaly_scores import AnomalyScores
 from xlstmd.models.quantile_forecast import QuantileForecast
 from xlstmd.models.stream_step import StreamAnswer, StreamStep
 
 FloatArray = NDArray[np.float64]
 
-
-class StreamArena(Protocol):
-    """The states of one model's streams, in slots that are allocated at once."""
-
-    def clear(self, slot: int) -> None:
-        """Makes a slot one without a point; nothing of the stream before stays in it."""
-
-    def copy(self, source: int, target: int) -> None:
-        """Makes a slot hold what another one holds."""
-
-    def export(self, slot: int) -> dict[str, NDArray[Any]]:
-        """Gives all of a stream as arrays whose names, shapes and types never change."""
-
-    def restore(self, slot: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Makes a slot hold a stream that was exported; raises `SnapshotDamaged`."""
+# The surface of sessions that are streams of a forecaster.
+FORECAST: Final = "forecast"
 
 
 class StreamHost(Protocol):
     """Moves the streams of one arena forward; all calls come from one thread."""
 
     @property
-    def arena(self) -> StreamArena:
+    def arena(self) -> StateArena:
         """The states."""
 
     def run(self, steps: Sequence[StreamStep]) -> list[StreamAnswer]:
@@ -164,6 +153,19 @@ class Sessions(Protocol):
           DeadlineExceeded: nothing was advanced then.
           InputError: the values or the forecast cannot be; nothing was advanced.
           ModelFailed: likewise.
+        """
+
+    async def step(self, task: PolicyTask) -> PolicyResult:
+        """Takes a step of an episode: in time, or not at all.
+
+        Raises:
+          SeqConflict: `seq` is not the next one.
+          SeqReused: `seq` is that of the last task with another request.
+          ModelConflict: the session runs another model.
+          ModelNotFound: no policy of that name.
+          DeadlineExceeded: where that is an error; nothing was advanced then.
+          InputError: the observations cannot be; nothing was advanced.
+          ModelFailed: where a late step is an error; nothing was advanced.
         """
 
     async def info(self, key: SessionKey) -> SessionInfo:

@@ -7,7 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from xlstmd.engine.append_request import AppendRequest
 from xlstmd.engine.lane import Clock
+from xlstmd.engine.policy_steps import PolicySteps
+from xlstmd.engine.policy_tasks import PolicyResult, PolicyTask
 from xlstmd.engine.session_arena import SessionArena
 from xlstmd.engine.session_door import SessionDoor
 from xlstmd.engine.session_keeper import SessionKeeper
@@ -87,6 +90,7 @@ class EngineSessions:
         self._steps = SessionSteps(
             self._parts, self._saver, self._opener, self._door, find_model=find_model
         )
+        self._policies = PolicySteps(self._parts, self._steps, find_model=find_model)
         self._keeper = SessionKeeper(self._parts, self._saver, self._opener)
         self._watch()
 
@@ -139,9 +143,15 @@ class EngineSessions:
             await arena.stop()
 
     async def append(self, task: AppendTask) -> AppendResult:
-        """Takes a step; see `Sessions.append`."""
+        """Takes a step of a stream; see `Sessions.append`."""
         self._check_running()
-        return await self._steps.append(task)
+        request = AppendRequest(task, self._parts.clock())
+        return request.result(await self._steps.take(request))
+
+    async def step(self, task: PolicyTask) -> PolicyResult:
+        """Takes a step of an episode; see `Sessions.step`."""
+        self._check_running()
+        return await self._policies.step(task)
 
     async def info(self, key: SessionKey) -> SessionInfo:
         """Describes a session."""

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-
-import numpy as np
+from typing import Any
 
 from xlstmd.engine.lane import RESTART_S, Clock, Lane
 from xlstmd.engine.orders import TakeSteps
@@ -18,8 +18,7 @@ from xlstmd.engine.step_job import MS_PER_S, StepDone, StepJob
 from xlstmd.engine.step_queue import StepQueue
 from xlstmd.engine.suspects import Suspects
 from xlstmd.engine.telemetry import LaneTelemetry
-from xlstmd.errors import DeadlineExceeded, InputError, LaneDown, ModelFailed
-from xlstmd.models.stream_step import StreamAnswer
+from xlstmd.errors import DeadlineExceeded, LaneDown, ModelFailed
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,9 @@ class StepBatcher:
         telemetry.watch_suspects(lambda: self._suspects.alone)
         # Steps of many points between two of their portions, each with its target.
         self._going_on: list[StepJob] = []
+        # Steps of suspects, new ones and ones that go on: each keeps the others for one portion.
+        self._alone: deque[StepJob] = deque()
+        self._was_alone = False
         self._something_waits = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -96,8 +98,11 @@ class StepBatcher:
           InputError: the model refuses the values, or has nothing to forecast from.
           ModelFailed: the model fails on this step, or its worker would.
         """
-        self._suspects.check(job.key, "append")
-        self._queue.add(job)
+        self._suspects.check(job.key, job.field)
+        job.is_alone = self._suspects.is_alone(job.key)
+        self._queue.add(job, is_waiting=not job.is_alone)
+        if job.is_alone:
+            self._alone.append(job)
         self._something_waits.set()
         timer = None
         if job.deadline is not None:
@@ -136,38 +141,47 @@ class StepBatcher:
                 # A fault of ours: it must cost this batch's steps only.
                 logger.exception("batch of steps failed")
                 for job in batch:
-                    job.fail(ModelFailed("append", "a step", "an internal error"))
+                    job.fail(ModelFailed(job.field, "a step", "an internal error"))
             finally:
                 self._put_back(batch)
             # Those who were answered exchange slots before the next batch needs some.
             await asyncio.sleep(0)
 
     def _next_batch(self) -> list[StepJob]:
+        """Takes the next batch: a suspect by itself, and all others together, in turns."""
+        turns = (self._take_alone, self._take_together)
+        for take in reversed(turns) if self._was_alone else turns:
+            batch = take()
+            if batch:
+                self._was_alone = take == self._take_alone
+                return batch
+        return []
+
+    def _take_alone(self) -> list[StepJob]:
+        """Takes the suspect whose turn it is."""
+        while self._alone:
+            job = self._alone.popleft()
+            if job.is_open:
+                return [job]
+            self._put_back([job])
+        return []
+
+    def _take_together(self) -> list[StepJob]:
         """Takes steps that go on, and as many new ones as there is room for."""
         settings = self._settings
         going_on, self._going_on = self._going_on, []
         self._put_back([job for job in going_on if not job.is_open])
-        going_on = [job for job in going_on if job.is_open]
-        if going_on and self._goes_alone(going_on[0]):
-            # The others have their turn after this one's portion.
-            self._going_on = going_on[1:]
-            return going_on[:1]
-        batch = [job for job in going_on if not self._goes_alone(job)]
-        self._going_on = [job for job in going_on if self._goes_alone(job)]
-        return batch + self._queue.take(
-            max_rows=min(settings.max_batch_rows, self._pool.spare),
-            max_points=settings.max_batch_points,
-            goes_alone=self._goes_alone,
-            has_company=bool(batch),
+        rows = min(settings.max_batch_rows, self._pool.spare)
+        return [job for job in going_on if job.is_open] + self._queue.take(
+            max_rows=rows, max_points=settings.max_batch_points
         )
-
-    def _goes_alone(self, job: StepJob) -> bool:
-        return self._suspects.is_alone(job.key)
 
     def _put_back(self, batch: Sequence[StepJob]) -> None:
         """Gives back the targets of steps that do not go on."""
         for job in batch:
-            if job.target is not None and job not in self._going_on:
+            if job.target is not None and job not in (
+                self._alone if job.is_alone else self._going_on
+            ):
                 job.pool.give_back(job.target)
                 job.target = None
 
@@ -214,11 +228,10 @@ class StepBatcher:
         self._telemetry.poison_isolated.inc()
         self._suspects.note_failure(jobs[0].key)
         logger.error("model failed", exc_info=error, extra={"model": self._lane.model.identity})
-        jobs[0].fail(ModelFailed("append", "a step", f"{type(error).__name__} from the model"))
+        got = f"{type(error).__name__} from the model"
+        jobs[0].fail(ModelFailed(jobs[0].field, "a step", got))
 
-    def _deliver(
-        self, jobs: Sequence[StepJob], answers: Sequence[StreamAnswer], seconds: float
-    ) -> None:
+    def _deliver(self, jobs: Sequence[StepJob], answers: Sequence[Any], seconds: float) -> None:
         self._telemetry.compute_seconds.observe(seconds)
         self._telemetry.batch_rows.observe(len(jobs))
         self.pace.note(sum(job.points for job in jobs), seconds)
@@ -229,25 +242,14 @@ class StepBatcher:
                 continue
             if job.is_expired(now):
                 self._expire(job)
-            elif isinstance(answer.error, InputError):
-                error = answer.error
-                job.fail(InputError("append", error.expected, error.got, code=error.code))
-            elif answer.error is not None or not _is_finite(answer):
-                self._telemetry.nonfinite_output.inc()
-                self._suspects.note_failure(job.key)
-                got = "numbers that are none, or beyond float64"
-                job.fail(ModelFailed("append", "a finite answer", got))
+            elif (fault := job.fault(answer)) is not None:
+                if isinstance(fault, ModelFailed):
+                    self._telemetry.nonfinite_output.inc()
+                    self._suspects.note_failure(job.key)
+                job.fail(fault)
             elif job.take_in(answer):
-                self._going_on.append(job)
+                (self._alone if job.is_alone else self._going_on).append(job)
             else:
                 self._suspects.note_success(job.key)
-                done = job.succeed(answer)
+                done = job.succeed()
                 self._telemetry.queue_seconds.observe(done.queue_ms / MS_PER_S)
-
-
-def _is_finite(answer: StreamAnswer) -> bool:
-    forecast = answer.forecast
-    return forecast is None or all(
-        bool(np.isfinite(part).all())
-        for part in (forecast.mean, forecast.median, forecast.quantiles)
-    )

@@ -1,7 +1,7 @@
 """Steps that wait for a model: fair between tenants, and between the sessions of one."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from xlstmd.engine.step_job import StepJob
 
@@ -28,9 +28,16 @@ class StepQueue:
         """Gives the number of unfinished steps."""
         return len(self._inside)
 
-    def add(self, job: StepJob) -> None:
-        """Takes in a step; it counts until `leave`."""
+    def add(self, job: StepJob, *, is_waiting: bool = True) -> None:
+        """Takes in a step; it counts until `leave`.
+
+        Args:
+          job: of a session that has no other one here.
+          is_waiting: for `take`, and not somewhere else.
+        """
         self._inside.add(job)
+        if not is_waiting:
+            return
         self._lines.setdefault(job.key.tenant, OrderedDict())[job] = None
 
     def leave(self, job: StepJob) -> None:
@@ -42,31 +49,19 @@ class StepQueue:
             if not line:
                 del self._lines[job.key.tenant]
 
-    def take(
-        self,
-        *,
-        max_rows: int,
-        max_points: int,
-        goes_alone: Callable[[StepJob], bool],
-        has_company: bool,
-    ) -> list[StepJob]:
+    def take(self, *, max_rows: int, max_points: int) -> list[StepJob]:
         """Takes the next batch.
 
         Args:
           max_rows: of the batch.
           max_points: of all its steps together; a larger step goes alone.
-          goes_alone: says whether a step may share no batch.
-          has_company: whether others are in the batch already.
         """
         batch: list[StepJob] = []
         points = 0
         while self._lines and len(batch) < max_rows:
             tenant, line = next(iter(self._lines.items()))
             job = next(iter(line))
-            is_alone = goes_alone(job)
-            if (batch and points + job.points > max_points) or (
-                is_alone and (batch or has_company)
-            ):
+            if batch and points + job.points > max_points:
                 break
             del line[job]
             self._lines.move_to_end(tenant)
@@ -75,6 +70,4 @@ class StepQueue:
             if job.is_open:
                 batch.append(job)
                 points += job.points
-                if is_alone:
-                    break
         return batch

@@ -18,8 +18,8 @@ DEFAULT_QUANTILE_LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BYTES_PER_NUMBER: Final = 8
 
 
-class ForecastModel(Protocol):
-    """What the engine needs of a forecaster."""
+class Model(Protocol):
+    """What the engine needs of any model."""
 
     @property
     def name(self) -> str:
@@ -35,6 +35,10 @@ class ForecastModel(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Facts about the model that can be written as JSON."""
+
+
+class ForecastModel(Model, Protocol):
+    """What the engine needs of a forecaster."""
 
     def forecast(
         self, histories: Sequence[FloatArray], horizon: int, quantile_levels: Sequence[float]

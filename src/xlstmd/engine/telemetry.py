@@ -48,15 +48,14 @@ class EngineTelemetry:
         self.nonfinite = self._counter(
             "nonfinite_total", "Rows whose forecast had non-finite numbers, by place.", "where"
         )
-        self.lane_restarts = self._counter(
-            "lane_restarts_total", "Workers of a lane that were replaced by another one."
-        )
+        self.lane_restarts = self._counter("lane_restarts_total", "Workers that were replaced.")
         self.poison_isolated = self._counter(
             "poison_isolated_total", "Rows on which the model raised, found by halving a batch."
         )
         self.suspects = self._gauge(
             "suspect_sessions", "Sessions that broke the model, whose steps share no batch now."
         )
+        self.policy_actions = self._counter("policy_actions_total", "Actions, by status.", "status")
         self.sessions = SessionTelemetry(self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -94,6 +93,10 @@ class LaneTelemetry:
     def missed(self, stage: str) -> None:
         """Counts a missed deadline."""
         self._telemetry.deadline_missed.labels(self._model, stage).inc()
+
+    def acted(self, status: str) -> None:
+        """Counts an action of a policy."""
+        self._telemetry.policy_actions.labels(self._model, status).inc()
 
     def watch_suspects(self, count: Callable[[], float]) -> None:
         """Reads the number of suspects from a function whenever somebody asks."""

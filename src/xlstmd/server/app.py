@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 
 from litestar import Litestar, Request, asgi
 from litestar.exceptions import HTTPException, MethodNotAllowedException
+from litestar.handlers import ASGIRouteHandler
 
 from xlstmd.engine.engine import Engine
 from xlstmd.server.append import APPEND_PATH, AppendRoute
@@ -14,15 +15,21 @@ from xlstmd.server.appender import Appender
 from xlstmd.server.body import BodyRoom
 from xlstmd.server.description import description_routes
 from xlstmd.server.exchange import Exchange
+from xlstmd.server.fleet_stepper import FleetStepper
 from xlstmd.server.forecast import FORECAST_PATH, ForecastRoute
-from xlstmd.server.gate import Gate
+from xlstmd.server.gate import ASGIApp, Gate
+from xlstmd.server.openpi import OPENPI_PATH, OpenpiRoute
 from xlstmd.server.pages import page_routes
+from xlstmd.server.policies import policy_routes
+from xlstmd.server.policy_step import STEP_PATH, PolicyStepRoute
+from xlstmd.server.policy_stepper import PolicyStepper
+from xlstmd.server.policy_steps import STEPS_PATH, PolicyStepsRoute
 from xlstmd.server.probes import probe_routes
 from xlstmd.server.problems import Problem, method_not_allowed
 from xlstmd.server.security import HostCheck
 from xlstmd.server.sessions import SESSIONS_PATH, SessionsRoute
 from xlstmd.server.settings import Settings
-from xlstmd.server.stream import STREAM_PATH, StreamRoute
+from xlstmd.server.stream import StreamRoute
 from xlstmd.server.telemetry import ServerTelemetry
 
 OnStart = Callable[[Exception | None], None]
@@ -57,16 +64,13 @@ def create_app(
     sessions = engine.sessions
     room = BodyRoom(settings.max_pending_body_bytes)
     appender = Appender(engine, sessions, settings)
-    forecast = ForecastRoute(engine, settings, room)
-    append = AppendRoute(appender, settings, room)
-    about_sessions = SessionsRoute(engine, sessions, settings, room)
+    stepper = PolicyStepper(engine, sessions, settings)
     app = Litestar(
         [
-            asgi(FORECAST_PATH, copy_scope=False)(forecast.__call__),
-            asgi(APPEND_PATH, copy_scope=False)(append.__call__),
-            asgi(SESSIONS_PATH, is_mount=True, copy_scope=True)(about_sessions.__call__),
+            *_hot_routes(engine, settings, room, appender, stepper),
             *probe_routes(engine),
             *description_routes(engine, settings),
+            *policy_routes(engine),
             *page_routes(),
         ],
         openapi_config=None,
@@ -75,9 +79,35 @@ def create_app(
         before_request=_note_endpoint,
         exception_handlers={HTTPException: _refuse, Exception: _pass_on},
     )
-    streams = {STREAM_PATH: StreamRoute(engine, appender, settings, room, telemetry)}
+    streams: dict[str, ASGIApp] = {
+        appender.stream_path: StreamRoute(engine, appender, settings, room, telemetry),
+        stepper.stream_path: StreamRoute(engine, stepper, settings, room, telemetry),
+        OPENPI_PATH: OpenpiRoute(engine, sessions, telemetry),
+    }
     hosts = HostCheck(settings.host, settings.allowed_hosts)
     return Gate(app, hosts, telemetry, streams)
+
+
+def _hot_routes(
+    engine: Engine,
+    settings: Settings,
+    room: BodyRoom,
+    appender: Appender,
+    stepper: PolicyStepper,
+) -> list[ASGIRouteHandler]:
+    """Gives the bare ASGI routes: those of requests that come often, or are large."""
+    fleet = FleetStepper(stepper, settings, engine.default_model)
+    routes: dict[str, ASGIApp] = {
+        FORECAST_PATH: ForecastRoute(engine, settings, room).__call__,
+        APPEND_PATH: AppendRoute(appender, settings, room).__call__,
+        STEP_PATH: PolicyStepRoute(stepper, settings, room).__call__,
+        STEPS_PATH: PolicyStepsRoute(fleet, settings, room).__call__,
+    }
+    about_sessions = SessionsRoute(engine, engine.sessions, settings, room).__call__
+    return [
+        *(asgi(path, copy_scope=False)(route) for path, route in routes.items()),
+        asgi(SESSIONS_PATH, is_mount=True, copy_scope=True)(about_sessions),
+    ]
 
 
 @asynccontextmanager

@@ -1,23 +1,35 @@
 """Answers requests for streams, whichever way they have come."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, Final
 
-from xlstmd.engine.engine import Engine, Phase
+from xlstmd.engine.engine import Engine
 from xlstmd.engine.session_tasks import AppendResult, AppendTask, Sessions
 from xlstmd.errors import InputError
 from xlstmd.server.append_answer import encode_append
-from xlstmd.server.append_task import numbers_of, read_append
+from xlstmd.server.append_task import SURFACE, numbers_of, read_append
 from xlstmd.server.exchange import Exchange
 from xlstmd.server.hot_route import INLINE_BODY_BYTES, INLINE_NUMBERS, maybe_in_thread
 from xlstmd.server.media import Media
-from xlstmd.server.problems import not_running
+from xlstmd.server.problems import refuse_unless_running
 from xlstmd.server.settings import Settings
+
+STREAM_PATH: Final = "/api/v1/xlstm/forecast/stream"
+
+# A number as text, about: so much of the room for bodies an answer takes.
+BYTES_PER_NUMBER: Final = 20
 
 
 class Appender:
-    """Reads a request, takes its step, writes its answer."""
+    """Reads a request, takes its step, writes its answer.
+
+    Attributes:
+      stream_path: of the WebSocket that does the same.
+    """
+
+    stream_path = STREAM_PATH
 
     def __init__(self, engine: Engine, sessions: Sessions, settings: Settings) -> None:
         """Keeps what answers need."""
@@ -32,8 +44,7 @@ class Appender:
         Raises:
           Problem: 503 `loading` or `draining`.
         """
-        if self._engine.phase is not Phase.RUNNING:
-            raise not_running(self._engine.phase)
+        refuse_unless_running(self._engine.phase)
 
     async def read(self, body: bytes, media: Media, exchange: Exchange) -> AppendTask:
         """Decodes and checks a request.
@@ -77,6 +88,14 @@ class Appender:
             numbers_of(task) > INLINE_NUMBERS,
             lambda: encode_append(task, result, media, exchange),
         )
+
+    def metadata(self) -> Mapping[str, Any]:
+        """Gives what the first frame of a WebSocket says of this surface."""
+        return {"surface": SURFACE}
+
+    def nbytes_of(self, task: AppendTask) -> int:
+        """Gives the bytes that a task and its answer take, about."""
+        return task.values.nbytes + BYTES_PER_NUMBER * numbers_of(task)
 
     async def _step(self, task: AppendTask) -> AppendResult:
         """A step that moves the stream ends even when nobody waits for it any more.

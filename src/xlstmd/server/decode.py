@@ -8,6 +8,7 @@ import msgspec
 
 from xlstmd.errors import InputError
 from xlstmd.server.media import Media
+from xlstmd.server.policy_wire import FleetRequest, PolicyStepRequest
 from xlstmd.server.problems import Problem
 from xlstmd.server.session_wire import AppendRequest, ForkRequest
 from xlstmd.server.wire import BinaryArray, ForecastRequest, Number, SeriesInput
@@ -49,6 +50,8 @@ DECODERS: Final[dict[tuple[Media, Any], Any]] = {
         BinaryArray,
         AppendRequest,
         ForkRequest,
+        PolicyStepRequest,
+        FleetRequest,
     )
 }
 
@@ -78,6 +81,20 @@ def decode_append(body: bytes, media: Media) -> AppendRequest:
     if media is Media.JSON:
         _refuse_binary(request.append, "append")
         _refuse_binary(request.quantile_levels, "quantile_levels")
+    return request
+
+
+def decode_policy_step(body: bytes, media: Media) -> PolicyStepRequest:
+    """Decodes observations of an episode.
+
+    Raises:
+      Problem: 400 `malformed`.
+      InputError: 422, with the field.
+    """
+    request = decode(body, media, PolicyStepRequest, path="")
+    if media is Media.JSON:
+        _refuse_binary(request.observation, "observation")
+        _refuse_binary(request.observations, "observations")
     return request
 
 

@@ -16,7 +16,7 @@ from xlstmd.server.wire import InfoAnswer, ModelsAnswer
 AnyRequest = Request[Any, Any, Any]
 
 NAME: Final = "xlstmd"
-SURFACES: Final = ("forecast",)
+SURFACES: Final = ("forecast", "policy")
 
 # What a model that can be fed point by point says about itself.
 STATE_BYTES: Final = "state_bytes"

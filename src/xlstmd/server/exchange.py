@@ -13,6 +13,9 @@ OTHER: Final = "other"
 OK: Final = "ok"
 MS_PER_S: Final = 1000.0
 
+# Of the id of a whole request, in that of a part of it.
+ID_ROOM: Final = 100
+
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
@@ -69,6 +72,21 @@ class Exchange:
         """Gives the exchange of a scope."""
         exchange: Exchange = scope[SCOPE_KEY]
         return exchange
+
+    def part(self, number: int) -> "Exchange":
+        """Gives the exchange of one of several messages of a request or connection.
+
+        Args:
+          number: from 1 on.
+        """
+        return Exchange(
+            request_id=f"{self.request_id[:ID_ROOM]}.{number}",
+            method=self.method,
+            path=self.path,
+            client=self.client,
+            trace_id=self.trace_id,
+            endpoint=self.endpoint,
+        )
 
     @property
     def elapsed_s(self) -> float:

@@ -45,7 +45,8 @@ class Gate:
           app: answers requests.
           hosts: by whose names we may be called.
           telemetry: counts.
-          streams: what serves WebSockets, by path.
+          streams: what serves WebSockets, by path; by the part before a last name where the path
+            ends with a slash.
         """
         self.app = app
         self._streams = streams
@@ -102,7 +103,8 @@ class Gate:
         try:
             hosts = [value for name, value in scope["headers"] if name == b"host"]
             self._hosts.check(UPGRADE, hosts, headers.get(b"origin"))
-            stream = self._streams.get(scope["path"])
+            folder = scope["path"].rpartition("/")[0] + "/"
+            stream = self._streams.get(scope["path"]) or self._streams.get(folder)
             if stream is None:
                 detail = f"no stream {scope['path'][:100]}"
                 raise problems.Problem(404, "not_found", detail)
@@ -207,6 +209,18 @@ def told_problem(error: Exception, exchange: Exchange) -> problems.Problem:
     if problem.status == problems.INTERNAL:
         logger.error("request failed", extra={"request_id": exchange.request_id}, exc_info=error)
     return problem
+
+
+def told_document(error: Exception, exchange: Exchange) -> problems.ProblemDocument:
+    """Gives the document of an error that goes where there are no headers; notes the outcome."""
+    problem = told_problem(error, exchange)
+    exchange.outcome, exchange.status = problem.code, problem.status
+    document = problems.document_of(
+        problem, exchange.request_id, state_advanced=exchange.state_advanced
+    )
+    retry_after = problem.headers.get("retry-after")
+    document.retry_after_s = None if retry_after is None else int(retry_after)
+    return document
 
 
 async def send_problem(send: Send, problem: problems.Problem, exchange: Exchange) -> None:

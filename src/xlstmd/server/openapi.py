@@ -15,6 +15,8 @@ from xlstmd.server.openapi_parts import (
     problem_answers,
     reference,
 )
+from xlstmd.server.openapi_policies import TYPES as POLICY_TYPES
+from xlstmd.server.openapi_policies import policy_paths
 from xlstmd.server.openapi_sessions import TYPES as SESSION_TYPES
 from xlstmd.server.openapi_sessions import session_paths
 from xlstmd.server.problems import ProblemDocument
@@ -37,6 +39,7 @@ TYPES: Final = (
     ModelsAnswer,
     ProblemDocument,
     *SESSION_TYPES,
+    *POLICY_TYPES,
 )
 FORECAST_PROBLEMS: Final = (400, 403, 404, 405, 406, 408, 413, 415, 422, 500, 503, 504)
 
@@ -48,6 +51,7 @@ READING_ROUTES: Final = (
     ("/api/v1/health", "How every model fares", "HealthAnswer", True),
     ("/api/v1/xlstm/info", "What this daemon is, can do and allows", "InfoAnswer", False),
     ("/api/v1/xlstm/models", "The loaded models", "ModelsAnswer", False),
+    ("/api/v1/xlstm/policies", "The loaded policies and their contracts", "PoliciesAnswer", False),
 )
 EXAMPLE: Final = {
     "series": [
@@ -75,10 +79,11 @@ def openapi_document() -> bytes:
         "info": {
             "title": NAME,
             "version": installed_version(),
-            "description": "Forecasts with quantile bands from xLSTM models.",
+            "description": "Forecasts with quantile bands, and actions of policies, from xLSTM.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {FORECAST_PATH: {"post": _forecast_operation()}}
+        | policy_paths()
         | session_paths()
         | _reading_paths(),
         "components": {"schemas": _schemas()},

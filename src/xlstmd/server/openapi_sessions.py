@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from xlstmd.server.append import APPEND_PATH
-from xlstmd.server.append_task import SURFACE
+from xlstmd.server.description import SURFACES
 from xlstmd.server.media import Media
 from xlstmd.server.openapi_parts import HEADERS, Document, answers, problem_answers, reference
 from xlstmd.server.session_wire import (
@@ -45,7 +45,7 @@ PLACE: Final = (
         "name": "surface",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "enum": [SURFACE]},
+        "schema": {"type": "string", "enum": list(SURFACES)},
     },
     {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
 )

@@ -171,6 +171,16 @@ def not_running(phase: Phase) -> Problem:
     return Problem(503, code, f"the engine is {phase}", headers=headers)
 
 
+def refuse_unless_running(phase: Phase) -> None:
+    """Refuses requests before and after the engine's time.
+
+    Raises:
+      Problem: 503 `loading` or `draining`.
+    """
+    if phase is not Phase.RUNNING:
+        raise not_running(phase)
+
+
 def find_row(kind: type[BaseException]) -> tuple[int, str]:
     """Gives status and code for an error class, by its nearest ancestor in the table."""
     for ancestor in kind.__mro__:

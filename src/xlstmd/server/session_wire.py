@@ -1,6 +1,6 @@
 """The shapes of what is said about streams and their sessions; see `wire`."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -120,11 +120,12 @@ class EndAnswer(msgspec.Struct, kw_only=True):
 
 
 class StreamMetadata(msgspec.Struct, kw_only=True):
-    """The first frame of a WebSocket."""
+    """The first frame of a WebSocket; `policies`, with their contracts, where those are served."""
 
     contract: str
     surface: str
     model: str
     formats: list[str]
     limits: dict[str, float]
+    policies: list[dict[str, Any]] | UnsetType = UNSET
     request_id: str

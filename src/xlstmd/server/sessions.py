@@ -18,9 +18,10 @@ from xlstmd.engine.snapshot import decode_snapshot
 from xlstmd.errors import InputError
 from xlstmd.models.calendar import format_time
 from xlstmd.server.answer import ENCODE, timing_of
-from xlstmd.server.append_task import SURFACE, TENANT
+from xlstmd.server.append_task import TENANT
 from xlstmd.server.body import BodyRoom, BodyShare, Receive, read_body
 from xlstmd.server.decode import decode
+from xlstmd.server.description import SURFACES
 from xlstmd.server.exchange import Exchange
 from xlstmd.server.gate import Scope, Send
 from xlstmd.server.hot_route import INLINE_BODY_BYTES, headers_of, maybe_in_thread, send_body
@@ -161,13 +162,13 @@ class SessionsRoute:
 def _place(path: str, method: str) -> tuple[str, SessionKey]:
     """Gives the route of a path, and whose session it is about."""
     found = PLACE.fullmatch(path.removeprefix(SESSIONS_PATH))
-    if found is None or found["surface"] != SURFACE:
+    if found is None or found["surface"] not in SURFACES:
         raise Problem(404, "not_found", f"no route {path[:100]}")
     if found["action"] is None and found["id"] == "import" and method == "POST":
-        return IMPORT, SessionKey(TENANT, SURFACE, "")
+        return IMPORT, SessionKey(TENANT, found["surface"], "")
     check_name(found["id"], ID_PATTERN, "session")
     template = {None: ONE, "export": EXPORT, "fork": FORK}[found["action"]]
-    return template, SessionKey(TENANT, SURFACE, found["id"])
+    return template, SessionKey(TENANT, found["surface"], found["id"])
 
 
 def _allowed(methods: Mapping[str, Action]) -> str:

@@ -41,6 +41,7 @@ class Settings:
       host: address to listen on; only loopback ones while there is no authentication.
       port: 0 takes a free one.
       model: name or folder of the forecaster, or the file of a TiRex; empty is the default one.
+      policies: names of shipped policies, or folders of others.
       runtime: that runs the model, `native` or `torch`; empty takes the best that is there.
       precision: of dense products: `float32`, `bfloat16` or `int8`; see `docs/reference/python.md`.
       threads: that the model computes with. Small batches gain nothing from more, and several
@@ -78,6 +79,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8884
     model: str = ""
+    policies: tuple[str, ...] = ()
     runtime: str = ""
     precision: str = "float32"
     threads: int = 1

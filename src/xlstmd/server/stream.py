@@ -1,55 +1,73 @@
-"""The WebSocket `/api/v1/xlstm/forecast/stream`: append requests as frames, answers in order."""
+"""WebSockets that take steps of sessions: requests as frames, answers in order."""
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from xlstmd.engine.engine import Engine, Phase
-from xlstmd.engine.session_tasks import AppendTask
+from xlstmd.engine.session_record import SessionKey
 from xlstmd.server.answer import ENCODE
-from xlstmd.server.append_task import SURFACE, numbers_of
-from xlstmd.server.appender import Appender
 from xlstmd.server.body import BodyRoom, BodyShare, Receive
 from xlstmd.server.description import limits_of
 from xlstmd.server.exchange import Exchange
-from xlstmd.server.gate import Scope, Send, told_problem
+from xlstmd.server.gate import Scope, Send, told_document
 from xlstmd.server.hot_route import headers_of, left_s
 from xlstmd.server.media import Media
-from xlstmd.server.problems import document_of
 from xlstmd.server.session_wire import StreamMetadata
 from xlstmd.server.settings import Settings
+from xlstmd.server.step_route import Stepper
 from xlstmd.server.telemetry import ServerTelemetry
 
-STREAM_PATH: Final = "/api/v1/xlstm/forecast/stream"
 CONTRACT: Final = "v1"
 
 # Frames of one connection whose answers have not been sent; then no more are read.
 PENDING: Final = 16
 
-# A number as text, about: so much of the room for bodies an answer takes.
-BYTES_PER_NUMBER: Final = 20
-
 DRAINING_CODE: Final = 1012
 DRAINING: Final = "draining"
-ID_ROOM: Final = 100
 
 
-class StreamRoute:
+class Keyed(Protocol):
+    """What is asked of a session."""
+
+    @property
+    def key(self) -> SessionKey:
+        """Of the session."""
+
+
+T = TypeVar("T", bound=Keyed)
+
+
+class StreamStepper(Stepper[T], Protocol[T]):
+    """What a stream needs of whoever takes its steps."""
+
+    @property
+    def stream_path(self) -> str:
+        """Of the WebSocket."""
+
+    def metadata(self) -> Mapping[str, Any]:
+        """Gives what the first frame says of this surface, by fields of `StreamMetadata`."""
+
+    def nbytes_of(self, task: T) -> int:
+        """Gives the bytes that a task and its answer take, about."""
+
+
+class StreamRoute(Generic[T]):
     """Opens streams."""
 
     def __init__(
         self,
         engine: Engine,
-        appender: Appender,
+        stepper: StreamStepper[T],
         settings: Settings,
         room: BodyRoom,
         telemetry: ServerTelemetry,
     ) -> None:
         """Keeps what answers need."""
         self.engine = engine
-        self.appender = appender
+        self.stepper = stepper
         self.settings = settings
         self.room = room
         self.telemetry = telemetry
@@ -61,7 +79,7 @@ class StreamRoute:
           Problem: before it is a WebSocket: 503 `loading` or `draining`, 400 `malformed`.
           DeadlineExceeded: before it is one; frames would have no time at all.
         """
-        self.appender.check_running()
+        self.stepper.check_running()
         headers = headers_of(scope)
         left_s(headers, self.settings, Exchange.of(scope))
         await receive()
@@ -72,16 +90,16 @@ class StreamRoute:
         """Gives the first frame."""
         return StreamMetadata(
             contract=CONTRACT,
-            surface=SURFACE,
             model=self.engine.default_model,
             formats=list(Media),
             limits=limits_of(self.settings) | {"max_pending_frames": PENDING},
             request_id=exchange.request_id,
+            **self.stepper.metadata(),
         )
 
 
 @dataclass(slots=True)
-class _Frame:
+class _Frame(Generic[T]):
     """One frame on its way to its answer.
 
     Args:
@@ -97,16 +115,16 @@ class _Frame:
     exchange: Exchange
     ended: ExitStack = field(default_factory=ExitStack)
     stepped: asyncio.Event = field(default_factory=asyncio.Event)
-    task: AppendTask | None = None
+    task: T | None = None
     error: Exception | None = None
 
 
-class _Stream:
+class _Stream(Generic[T]):
     """One connection. Frames of one session are answered one after the other, others together."""
 
     def __init__(
         self,
-        route: StreamRoute,
+        route: StreamRoute[T],
         headers: Mapping[str, str],
         exchange: Exchange,
         receive: Receive,
@@ -146,7 +164,7 @@ class _Stream:
             (message["bytes"], Media.MSGPACK) if text is None else (text.encode(), Media.JSON)
         )
         self._count += 1
-        frame = _Frame(media, self._own_exchange())
+        frame = _Frame[T](media, self._exchange.part(self._count))
         frame.ended.callback(self._places.release)
         share = frame.ended.enter_context(self._route.room.share())
         try:
@@ -163,23 +181,23 @@ class _Stream:
             self._last_of[session] = frame.stepped
         running.add_done_callback(lambda done: self._finish(done, frame, session))
 
-    def _finish(self, done: asyncio.Task[None], frame: _Frame, session: str) -> None:
+    def _finish(self, done: asyncio.Task[None], frame: _Frame[T], session: str) -> None:
         self._running.discard(done)
         frame.ended.close()
         frame.stepped.set()
         if self._last_of.get(session) is frame.stepped:
             del self._last_of[session]
 
-    async def _read(self, frame: _Frame, body: bytes, share: BodyShare) -> None:
-        self._route.appender.check_running()
+    async def _read(self, frame: _Frame[T], body: bytes, share: BodyShare) -> None:
+        self._route.stepper.check_running()
         share.take(len(body))
-        frame.task = await self._route.appender.read(body, frame.media, frame.exchange)
+        frame.task = await self._route.stepper.read(body, frame.media, frame.exchange)
         # A point may be two bytes of the body, and is eight of the task.
-        share.take(frame.task.values.nbytes + BYTES_PER_NUMBER * numbers_of(frame.task))
+        share.take(self._route.stepper.nbytes_of(frame.task))
 
     async def _answer(
         self,
-        frame: _Frame,
+        frame: _Frame[T],
         before: asyncio.Event | None,
         turn: "asyncio.Task[None] | None",
     ) -> None:
@@ -190,7 +208,7 @@ class _Stream:
         try:
             answer = await self._step(frame)
         except Exception as error:
-            answer = self._refusal(error, frame)
+            answer = told_document(error, frame.exchange)
         frame.stepped.set()
         self._route.telemetry.finish(frame.exchange)
         if turn is not None and not turn.done():
@@ -198,27 +216,17 @@ class _Stream:
         if self._is_open:
             await self._reply(frame, answer)
 
-    async def _step(self, frame: _Frame) -> bytes:
+    async def _step(self, frame: _Frame[T]) -> bytes:
         if frame.error is not None or frame.task is None:
             raise frame.error or RuntimeError("a frame without a task")
-        return await self._route.appender.answer(
+        return await self._route.stepper.answer(
             frame.task,
             frame.media,
             frame.exchange,
             lambda: left_s(self._headers, self._route.settings, frame.exchange),
         )
 
-    def _refusal(self, error: Exception, frame: _Frame) -> object:
-        problem = told_problem(error, frame.exchange)
-        frame.exchange.outcome, frame.exchange.status = problem.code, problem.status
-        document = document_of(
-            problem, frame.exchange.request_id, state_advanced=frame.exchange.state_advanced
-        )
-        retry_after = problem.headers.get("retry-after")
-        document.retry_after_s = None if retry_after is None else int(retry_after)
-        return document
-
-    async def _reply(self, frame: _Frame, answer: object) -> None:
+    async def _reply(self, frame: _Frame[T], answer: object) -> None:
         try:
             await self._send_one(frame.media, answer)
             is_last = self._turn is asyncio.current_task()
@@ -237,14 +245,3 @@ class _Stream:
             await self._send({"type": "websocket.send", "text": body.decode()})
         else:
             await self._send({"type": "websocket.send", "bytes": body})
-
-    def _own_exchange(self) -> Exchange:
-        whole = self._exchange
-        return Exchange(
-            request_id=f"{whole.request_id[:ID_ROOM]}.{self._count}",
-            method=whole.method,
-            path=whole.path,
-            client=whole.client,
-            trace_id=whole.trace_id,
-            endpoint=STREAM_PATH,
-        )
