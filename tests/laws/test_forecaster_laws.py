@@ -235,6 +235,7 @@ def test_histories_are_not_modified(forecaster):
         ([[1.0, np.inf]], 3, LEVELS, r"series\[0\].values"),
         ([[1.0, 1e301]], 3, LEVELS, r"series\[0\].values: expected numbers up to 1e300"),
         ([[1.0, 2.0]], 2.5, LEVELS, "horizon: expected a whole number"),
+        ([[1.0, 2.0]], True, LEVELS, "horizon: expected a whole number"),
         ([[1.0, 2.0]], 3, (0.5, 0.5), r"quantile_levels\[1\]: expected each level once"),
         ([[1.0], [np.nan, np.nan]], 3, LEVELS, r"series\[1\].values"),
         ([[1.0], []], 3, LEVELS, r"series\[1\].values"),

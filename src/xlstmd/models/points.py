@@ -12,6 +12,9 @@ FloatArray = NDArray[np.float64]
 # Beyond it, differences of two points leave float64.
 LARGEST: Final = 1e300
 
+# So few points are looked at one by one: NumPy takes longer to begin.
+_FEW: Final = 16
+
 # Booleans, whole numbers, floats, and Python objects such as None.
 _KINDS: Final = "biufO"
 
@@ -46,6 +49,9 @@ def as_floats(values: Any, field: str) -> FloatArray:
         array = np.asarray(values)
         if values is None or array.dtype.kind not in _KINDS:
             raise InputError(field, "numbers", _shown(values), code="bad_type")
+        if isinstance(values, list | tuple) and array.dtype == np.float64:
+            # Nobody else has it.
+            return array
         return np.array(array, dtype=np.float64)
     except OverflowError:
         raise InputError(field, "numbers up to 1e300 in size", "a larger one") from None
@@ -60,7 +66,10 @@ def check_points(points: FloatArray, field: str) -> None:
       InputError: with the first one's place.
     """
     # Most series have nothing to refuse: one pass over them, NaN passes.
-    if not (np.abs(points) > LARGEST).any():
+    if len(points) <= _FEW:
+        if not any(abs(point) > LARGEST for point in points.tolist()):
+            return
+    elif not (np.abs(points) > LARGEST).any():
         return
     infinite = np.isinf(points)
     if infinite.any():

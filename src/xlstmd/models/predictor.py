@@ -135,6 +135,8 @@ def check_request(horizon: int, quantile_levels: Sequence[float]) -> tuple[float
         between 0 and 1, or one twice.
     """
     try:
+        if isinstance(horizon, bool):
+            raise TypeError
         steps = operator.index(horizon)
     except TypeError:
         raise InputError("horizon", "a whole number", repr(horizon)[:40], code="bad_type") from None
