@@ -97,7 +97,8 @@ def test_f35_idle_sessions_beside_active_ones(new_daemon, forecaster, crowd):
     latencies = asyncio.run(feed_active(daemon, crowd))
     show(daemon, latencies)
     daemon.assert_idle()
-    assert daemon.resident() - resident <= GROWTH_BYTES
+    # What a thousand connections took goes with them.
+    until(lambda: daemon.resident() - resident <= GROWTH_BYTES, 20.0)
     assert daemon.total("xlstmd_sessions", tier="hot") <= SLOTS
 
 
