@@ -132,6 +132,9 @@ def test_second_signal_ends_at_once(daemon, number, lanes):
     process.send_signal(number)
     process.wait(5)
     thread.join()
+    lines = process.stderr.read().splitlines()
+    assert any("ended at once" in line for line in lines)
+    assert not any("Traceback" in line for line in lines)
 
 
 @pytest.mark.parametrize("lanes", LANES)

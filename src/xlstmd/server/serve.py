@@ -174,6 +174,10 @@ class Server(uvicorn.Server):
         drain = loop.create_task(self._engine.drain(self._settings.drain_timeout_s))
         while not drain.done() and not self.force_exit:
             await asyncio.sleep(POLL_S)
+        if self.force_exit:
+            logger.warning("ended at once: what was not saved yet is lost")
+            # What comes now is the end of tasks in their midst, traces and all.
+            logging.getLogger("uvicorn.error").disabled = True
         # Who takes nothing of his answer may keep the process for as long as is left.
         self.config.timeout_graceful_shutdown = max(1, round(until - loop.time()))
         await super().shutdown(sockets)
