@@ -178,10 +178,11 @@ def point_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
 def length_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
     """Measures the cost of a point and a forecast after ever longer histories."""
     count, horizon = period(forecaster), forecaster.config.patch_length
-    streams = {}
+    streams, parity = {}, {}
     for length in LENGTHS:
         streams[length] = forecaster.stream()
-        streams[length].append(sample(length, 2))
+        streams[length].append(history := sample(length, 2))
+        parity[length] = distance(forecaster, streams[length], history)
     means: dict[int, list[float]] = {length: [] for length in LENGTHS}
     every: dict[int, list[float]] = {length: [] for length in LENGTHS}
     for turn in range(rounds):
@@ -192,7 +193,7 @@ def length_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
             every[length] += costs
     rows: list[Row] = []
     for length in LENGTHS:
-        rows += cost_rows(f"history-{length}", means[length], every[length])
+        rows += cost_rows(f"history-{length}", means[length], every[length], parity[length])
         if length != LENGTHS[0]:
             first = LENGTHS[0]
             ratios = [own / other for own, other in zip(means[length], means[first], strict=True)]
@@ -201,14 +202,24 @@ def length_rows(forecaster: Forecaster, rounds: int) -> list[Row]:
     return rows
 
 
-def cost_rows(name: str, means: Sequence[float], every: Sequence[float]) -> list[Row]:
+def cost_rows(
+    name: str, means: Sequence[float], every: Sequence[float], parity: float
+) -> list[Row]:
     """Gives the costs after one history, in microseconds."""
     micro = 1e6
     mean, slowest = micro * float(np.median(means)), micro * max(every)
     tail = micro * float(np.percentile(every, 99))
     spread = (micro * min(means), micro * max(means))
     return [
-        Row(id=f"{name}-mean", value=mean, unit="us", better="lower", spread=spread),
+        Row(
+            id=f"{name}-mean",
+            value=mean,
+            unit="us",
+            better="lower",
+            spread=spread,
+            parity=parity,
+            tolerance=TOLERANCE,
+        ),
         Row(id=f"{name}-p99", value=tail, unit="us", better="lower"),
         Row(id=f"{name}-slowest", value=slowest, unit="us", better="lower"),
     ]

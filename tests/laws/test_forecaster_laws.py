@@ -51,15 +51,19 @@ def test_stream_can_be_fed_in_any_portions(forecaster, data, kind):
     )
 
 
-def test_long_stream_equals_whole_history(forecaster):
-    series = sample_series("walk", 100_000)
-    stream = forecaster.stream()
-    for part in np.array_split(series, 37):
-        stream.append(part)
-    whole = forecaster.forecast([series], 20, LEVELS)
-    np.testing.assert_allclose(
-        stream.forecast(20, LEVELS).quantiles, whole.quantiles, atol=1e-5 * spread(whole), rtol=0
-    )
+@pytest.mark.parametrize("kind", ["walk", "season"])
+def test_a_stream_equals_its_history_at_every_cut_to_a_million_points(forecaster, kind):
+    series = sample_series(kind, 1_000_000)
+    cuts = [1, 31, 700, 5_000, 65_537, 100_000, 512_345, 999_999, 1_000_000]
+    stream, start = forecaster.stream(), 0
+    for cut in cuts:
+        stream.append(series[start:cut])
+        start = cut
+        whole = forecaster.forecast([series[:cut]], 20, LEVELS)
+        tolerance = 1e-5 * max(spread(whole), 1e-9)
+        np.testing.assert_allclose(
+            stream.forecast(20, LEVELS).quantiles, whole.quantiles, atol=tolerance, rtol=0
+        )
 
 
 def test_bytes_of_a_stream_do_not_grow(forecaster):
