@@ -1,5 +1,6 @@
 """A command line whose forecaster echoes, so that no weights are needed."""
 
+import logging
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,17 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def _own_logs():
+    """Gives loggers back as they were: a command that serves sets them, for streams of its test."""
+    logs = [logging.getLogger(name) for name in ("xlstmd", "uvicorn")]
+    before = [(log.handlers, log.level, log.propagate) for log in logs]
+    yield
+    for log, state in zip(logs, before, strict=True):
+        log.handlers, log.propagate = state[0], state[2]
+        log.setLevel(state[1])
 
 
 @pytest.fixture
