@@ -11,15 +11,17 @@ from xlstmd.errors import InputError
 from xlstmd.server.append_answer import encode_append
 from xlstmd.server.append_task import SURFACE, numbers_of, read_append
 from xlstmd.server.exchange import Exchange
-from xlstmd.server.hot_route import INLINE_BODY_BYTES, INLINE_NUMBERS, maybe_in_thread
+from xlstmd.server.hot_route import (
+    BYTES_PER_NUMBER,
+    INLINE_BODY_BYTES,
+    INLINE_NUMBERS,
+    maybe_in_thread,
+)
 from xlstmd.server.media import Media
 from xlstmd.server.problems import refuse_unless_running
 from xlstmd.server.settings import Settings
 
 STREAM_PATH: Final = "/api/v1/xlstm/forecast/stream"
-
-# A number as text, about: so much of the room for bodies an answer takes.
-BYTES_PER_NUMBER: Final = 20
 
 
 class Appender:

@@ -13,6 +13,9 @@ from xlstmd.server.settings import Settings
 
 T = TypeVar("T")
 
+# A number as text, about: so much of the room for bodies an answer takes.
+BYTES_PER_NUMBER: Final = 20
+
 # Above these sizes the work goes to a thread: below, the way there would cost more than it saves.
 INLINE_BODY_BYTES: Final = 65_536
 INLINE_NUMBERS: Final = 8_192

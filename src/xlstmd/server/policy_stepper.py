@@ -9,7 +9,12 @@ from xlstmd.engine.policy_tasks import POLICY, PolicyTask
 from xlstmd.engine.session_tasks import Sessions
 from xlstmd.errors import InputError
 from xlstmd.server.exchange import Exchange
-from xlstmd.server.hot_route import INLINE_BODY_BYTES, INLINE_NUMBERS, maybe_in_thread
+from xlstmd.server.hot_route import (
+    BYTES_PER_NUMBER,
+    INLINE_BODY_BYTES,
+    INLINE_NUMBERS,
+    maybe_in_thread,
+)
 from xlstmd.server.media import Media
 from xlstmd.server.policy_answer import encode_policy_step
 from xlstmd.server.policy_task import read_policy_step
@@ -17,9 +22,6 @@ from xlstmd.server.problems import refuse_unless_running
 from xlstmd.server.settings import Settings
 
 STREAM_PATH: Final = "/api/v1/xlstm/policy/stream"
-
-# A number as text, about: so much of the room for bodies an answer takes.
-BYTES_PER_NUMBER: Final = 20
 
 
 class PolicyStepper:

@@ -4,6 +4,7 @@ The rules are those of POPGym (arXiv:2303.01859), whose rewards are scaled so th
 is 1 and the worst -1.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ Rewards = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-class CardGame(VectorEnv[Cards, Cards, NDArray[Any]]):
+class CardGame(VectorEnv[Cards, Cards, NDArray[Any]], ABC):
     """Shuffled cards are shown one by one by their suit, and the player names a suit each time.
 
     An episode ends when all cards are shown; the next one starts in the same step.
@@ -76,8 +77,9 @@ class CardGame(VectorEnv[Cards, Cards, NDArray[Any]]):
         visible: Cards = self._cards[self._tables, self._shown - 1]
         return visible
 
+    @abstractmethod
     def _score(self, named: Cards) -> Rewards:
-        raise NotImplementedError
+        """Gives what the players get for the suits that they name."""
 
 
 class RepeatPrevious(CardGame):
